@@ -1,0 +1,1 @@
+"""mmAAVI: mosaic integration of single-cell data (Rong et al. 2024, Briefings in Bioinformatics, bbae540)."""
