@@ -1,0 +1,107 @@
+"""What a mosaic must fulfil before any long work starts."""
+
+import numpy as np
+import scipy.sparse as sp
+
+from .errors import InputError, listing
+from .mosaic import Mosaic
+
+COUNT_LIKELIHOODS = frozenset({"negative_binomial", "poisson"})
+
+
+def check_mosaic(mosaic: Mosaic, likelihoods: dict[str, str], mixed_batches: bool = False) -> None:
+    """Raise InputError with every problem that would spoil or break a training."""
+    problems = [
+        *_check_structure(mosaic, mixed_batches),
+        *_check_values(mosaic, likelihoods),
+        *_check_empty(mosaic),
+        *([] if mosaic.guidance is None else check_guidance(mosaic)),
+    ]
+    if problems:
+        raise InputError("; ".join(problems))
+
+
+def _check_structure(mosaic: Mosaic, mixed_batches: bool) -> list[str]:
+    problems = []
+    for m in mosaic.modalities:
+        if not mosaic.measured[m].any():
+            problems.append(f"modality '{m}' is measured in no batch; remove it from the dataset config")
+    unmeasured = mosaic.cells[~mosaic.measured.any(axis=1).to_numpy()]
+    if len(unmeasured):
+        problems.append(f"{len(unmeasured)} cells have no modality ({listing(unmeasured)}); remove them")
+    if not mixed_batches:
+        for batch, mask in mosaic.measured.groupby(mosaic.obs["batch"]):
+            n_patterns = mask.drop_duplicates().shape[0]
+            if n_patterns > 1:
+                problems.append(
+                    f"the cells of batch '{batch}' disagree about their modalities ({n_patterns} patterns); "
+                    "split the batch, or set 'mixed_batches: true' in the dataset config"
+                )
+    return problems
+
+
+def _check_values(mosaic: Mosaic, likelihoods: dict[str, str]) -> list[str]:
+    problems = []
+    for m, x in mosaic.counts.items():
+        finite = np.isfinite(x.data)
+        bad = {"NaN or infinite": ~finite}
+        if likelihoods.get(m) in COUNT_LIKELIHOODS:
+            bad["negative"] = finite & (x.data < 0)
+            bad["non-integer"] = finite & (x.data != np.round(x.data))
+        for what, where in bad.items():
+            if where.any():
+                rows = np.repeat(np.arange(x.shape[0]), np.diff(x.indptr))[where]
+                batches = sorted(mosaic.obs["batch"].iloc[np.unique(rows)].unique())
+                problems.append(
+                    f"modality '{m}' has {where.sum()} {what} values, in batch {listing(batches)} (first cell "
+                    f"{mosaic.cells[rows[0]]}); give raw counts, or choose another likelihood for '{m}'"
+                )
+    return problems
+
+
+def empty_cells(mosaic: Mosaic) -> np.ndarray:
+    """Boolean (n_cells): cells without a single count in all of their modalities."""
+    return sum(np.diff(x.indptr) for x in mosaic.counts.values()) == 0
+
+
+def empty_features(mosaic: Mosaic) -> dict[str, np.ndarray]:
+    """Modality -> boolean (n_features): features without a single count."""
+    return {m: np.bincount(x.indices, minlength=x.shape[1]) == 0 for m, x in mosaic.counts.items()}
+
+
+def _check_empty(mosaic: Mosaic) -> list[str]:
+    problems = []
+    cells = empty_cells(mosaic)
+    advice = "set 'drop_empty: true' in the dataset config to leave them out"
+    if cells.any():
+        batches = sorted(mosaic.obs["batch"][cells].unique())
+        problems.append(f"{cells.sum()} cells of batch {listing(batches)} are empty in all modalities; {advice}")
+    for m, empty in empty_features(mosaic).items():
+        if empty.any():
+            names = mosaic.var[m].index[empty]
+            problems.append(f"modality '{m}' has {empty.sum()} features without a count ({listing(names)}); {advice}")
+    return problems
+
+
+def check_guidance(mosaic: Mosaic) -> list[str]:
+    """Problems of the guidance graph: shape, symmetry, weights, modalities it does not reach."""
+    graph = sp.csr_array(mosaic.guidance)
+    total = sum(mosaic.n_features.values())
+    if graph.shape != (total, total):
+        return [f"the guidance graph is {graph.shape} where the mosaic has {total} features; rebuild it"]
+    problems = []
+    if not np.isfinite(graph.data).all() or (graph.data == 0).any():
+        return ["the guidance graph has zero, NaN or infinite weights; give each edge a positive weight and a sign"]
+    if abs(graph - graph.T).max() > 0:
+        problems.append("the guidance graph is asymmetric; add each edge in both directions with one weight")
+    off_diagonal = graph - sp.diags_array(graph.diagonal())
+    reached = np.diff(sp.csr_array(off_diagonal).tocsr().indptr) > 0
+    start = 0
+    for m, size in mosaic.n_features.items():
+        if len(mosaic.modalities) > 1 and not reached[start : start + size].any():
+            problems.append(
+                f"the guidance graph leaves modality '{m}' unconnected (0 of {size} features have an edge); "
+                "check the feature names, the assembly and the graph recipe"
+            )
+        start += size
+    return problems

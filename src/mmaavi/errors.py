@@ -1,0 +1,23 @@
+"""The one error that users see: what is wrong, where, and what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Input data or configuration that cannot be used; the message says where and what to do."""
+
+
+def listing(items: Iterable, limit: int = 5) -> str:
+    """The first few items of a list, and how many were left out."""
+    items = [str(item) for item in items]
+    rest = f" and {len(items) - limit} more" if len(items) > limit else ""
+    return ", ".join(items[:limit]) + rest
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known names, with the closest one proposed first: the end of an error message."""
+    known = [str(k) for k in known]
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    return f"{hint}Known: {listing(known, 12) or 'none'}."

@@ -1,0 +1,175 @@
+"""The mosaic: counts per modality, an explicit mask of what was measured, batches and feature tables."""
+
+import os
+import warnings
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import anndata as ad
+import mudata as md
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from .errors import InputError, listing, nearest
+
+md.set_options(pull_on_update=False)
+
+
+@dataclass(frozen=True)
+class Mosaic:
+    """Cells x modalities, of which each cell has a subset.
+
+    Attributes
+    ----------
+    counts
+        Modality -> CSR array of shape (n_cells, n_features of the modality); the rows of cells without the
+        modality are empty and mean nothing.
+    measured
+        Boolean table (n_cells, n_modalities): what was measured. Never inferred from zeros: a cell whose
+        measured counts are all zero stays measured.
+    obs
+        One row a cell, indexed by cell id, with at least the column ``batch``.
+    var
+        Modality -> one row a feature, indexed by feature name, with ``chrom, start, end, strand`` where known
+        (0-based, half-open).
+    guidance
+        Symmetric signed weights of shape (G, G) over the features of all modalities in order, or None.
+    provenance
+        Plain values that say where the mosaic comes from.
+    """
+
+    counts: dict[str, sp.csr_array]
+    measured: pd.DataFrame
+    obs: pd.DataFrame
+    var: dict[str, pd.DataFrame]
+    guidance: sp.csr_array | None = None
+    provenance: dict = field(default_factory=dict)
+
+    @property
+    def modalities(self) -> list[str]:
+        return list(self.counts)
+
+    @property
+    def cells(self) -> pd.Index:
+        return self.obs.index
+
+    @property
+    def batches(self) -> list[str]:
+        """Batch names, sorted."""
+        return sorted(self.obs["batch"].unique())
+
+    @property
+    def patterns(self) -> pd.Series:
+        """The modality pattern of each cell, such as ``rna+atac``."""
+        mask = self.measured.to_numpy()
+        names, inverse = np.unique(mask, axis=0, return_inverse=True)
+        texts = np.array(["+".join(np.array(self.modalities)[row]) for row in names], dtype=object)
+        return pd.Series(texts[inverse.ravel()], index=self.cells, name="pattern")
+
+    @property
+    def n_features(self) -> dict[str, int]:
+        return {m: x.shape[1] for m, x in self.counts.items()}
+
+    def take(self, cells: np.ndarray) -> "Mosaic":
+        """The mosaic of some cells, by position, boolean mask, or an Index of cell ids."""
+        if isinstance(cells, pd.Index):
+            rows = self.cells.get_indexer(cells)
+            if (rows < 0).any():
+                raise InputError(f"{(rows < 0).sum()} cells are not in the mosaic: {listing(cells[rows < 0])}")
+        else:
+            rows = np.flatnonzero(cells) if np.asarray(cells).dtype == bool else np.asarray(cells)
+        return replace(
+            self,
+            counts={m: x[rows] for m, x in self.counts.items()},
+            measured=self.measured.iloc[rows],
+            obs=self.obs.iloc[rows],
+        )
+
+    def with_measured(self, measured: pd.DataFrame) -> "Mosaic":
+        """The mosaic with a smaller mask; counts that are not measured any more are dropped."""
+        counts = {}
+        for m, x in self.counts.items():
+            keep = measured[m].to_numpy()
+            counts[m] = sp.csr_array(sp.diags_array(keep.astype(x.dtype)) @ x) if not keep.all() else x
+            counts[m].eliminate_zeros()
+        return replace(self, counts=counts, measured=measured)
+
+    def save(self, path: str | Path, guidance_key: str = "guidance") -> None:
+        """Write the h5mu of the contract, under a temporary name first."""
+        mods = {}
+        for m, x in self.counts.items():
+            rows = self.measured[m].to_numpy()
+            mods[m] = ad.AnnData(sp.csr_matrix(x[rows]), obs=self.obs.loc[rows], var=self.var[m])
+        with warnings.catch_warnings():  # a gene and its protein may share a name; the order of features is what counts
+            warnings.filterwarnings("ignore", "var_names are not unique")
+            mdata = md.MuData(mods)
+            mdata.uns["mosaic"] = self.provenance | {"cells": self.cells.to_numpy(dtype=object)}
+            if self.guidance is not None:
+                mdata.varp[guidance_key] = sp.csr_matrix(self.guidance)
+            partial = Path(f"{path}.partial")
+            mdata.write_h5mu(partial)
+        os.replace(partial, path)
+
+
+def load(path: str | Path, guidance_key: str = "guidance") -> Mosaic:
+    """Read a mosaic saved by :meth:`Mosaic.save`; cells in the order in which they were saved."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "var_names are not unique")
+        mdata = md.read_h5mu(path)
+    if "mosaic" not in mdata.uns:
+        raise InputError(f"{path} is no saved mosaic (it has no uns['mosaic']); read it through a dataset config")
+    provenance = dict(mdata.uns["mosaic"])
+    order = pd.Index(provenance.pop("cells").astype(str))
+    guidance = mdata.varp[guidance_key] if guidance_key in mdata.varp else None
+    mosaic = from_parts(mdata.mod, order)
+    return replace(mosaic, guidance=None if guidance is None else sp.csr_array(guidance), provenance=provenance)
+
+
+def from_parts(parts: dict[str, ad.AnnData], order: pd.Index | None = None) -> Mosaic:
+    """Join one AnnData per modality by cell id; a cell is measured in the modalities that list it.
+
+    Raises
+    ------
+    InputError
+        If cells or features repeat, a batch is missing, or two modalities disagree about a cell's batch.
+    """
+    for m, part in parts.items():
+        if "batch" not in part.obs:
+            raise InputError(f"modality '{m}' has no column 'batch'; {nearest('batch', part.obs.columns)}")
+        for what, names in (("cell", part.obs_names), ("feature", part.var_names)):
+            repeated = names[names.duplicated()].unique()
+            if len(repeated):
+                raise InputError(
+                    f"modality '{m}' has {len(repeated)} duplicate {what} ids ({listing(repeated)}); make them unique"
+                )
+    if order is None:
+        order = pd.Index(pd.unique(np.concatenate([p.obs_names.to_numpy(dtype=object) for p in parts.values()])))
+    rows = {m: order.get_indexer(p.obs_names) for m, p in parts.items()}
+    measured = pd.DataFrame(False, index=order, columns=list(parts))
+    obs = pd.DataFrame(index=order)
+    counts = {}
+    for m, part in parts.items():
+        measured.iloc[rows[m], measured.columns.get_loc(m)] = True
+        for column in part.obs:
+            values = part.obs[column].astype(object)
+            known = obs[column].reindex(part.obs_names) if column in obs else None
+            if column == "batch" and known is not None and (known.notna() & (known != values)).any():
+                clash = part.obs_names[(known.notna() & (known != values)).to_numpy()]
+                raise InputError(f"modality '{m}' puts {len(clash)} cells in another batch: {listing(clash)}")
+            fill = pd.Series(values.to_numpy(), index=part.obs_names).reindex(order)
+            obs[column] = fill if column not in obs else obs[column].where(obs[column].notna(), fill)
+        counts[m] = spread_rows(part.X, rows[m], len(order))
+    obs["batch"] = obs["batch"].astype(str)
+    return Mosaic(counts, measured, obs, {m: p.var.copy() for m, p in parts.items()})
+
+
+def spread_rows(x, rows: np.ndarray, n_rows: int) -> sp.csr_array:
+    """A CSR array of ``n_rows`` rows whose row ``rows[i]`` is row i of ``x``; other rows are empty."""
+    x = sp.csr_array(x).astype(np.float32)
+    order = np.argsort(rows, kind="stable")
+    x = x[order]
+    lengths = np.zeros(n_rows, dtype=np.int64)
+    lengths[rows[order]] = np.diff(x.indptr)
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    return sp.csr_array((x.data, x.indices, indptr), shape=(n_rows, x.shape[1]))

@@ -1,0 +1,61 @@
+"""Named changes of a dataset: what is hidden from every method, and what is left out."""
+
+from dataclasses import replace
+
+import numpy as np
+import scipy.sparse as sp
+
+from .errors import InputError, nearest
+from .mosaic import Mosaic
+
+
+def hide(mosaic: Mosaic, hidden: dict[str, list[str]]) -> tuple[Mosaic, Mosaic]:
+    """Hide modalities in some batches.
+
+    Parameters
+    ----------
+    mosaic
+        The mosaic as measured.
+    hidden
+        Batch -> modalities that no method shall see in it.
+
+    Returns
+    -------
+    The mosaic without the hidden measurements, and the truth: the cells that lost something, with *only* what they
+    lost (no cells where nothing is hidden).
+    """
+    visible = mosaic.measured.copy()
+    for batch, modalities in hidden.items():
+        if batch not in mosaic.batches:
+            raise InputError(f"'hide' names a batch '{batch}'; {nearest(batch, mosaic.batches)}")
+        for m in modalities:
+            if m not in mosaic.modalities:
+                raise InputError(f"'hide' names a modality '{m}' in batch '{batch}'; {nearest(m, mosaic.modalities)}")
+            visible.loc[(mosaic.obs["batch"] == batch).to_numpy(), m] = False
+    taken = mosaic.measured & ~visible
+    return mosaic.with_measured(visible), mosaic.with_measured(taken).take(taken.any(axis=1).to_numpy())
+
+
+def subsample(mosaic: Mosaic, n_cells: int, seed: int = 0) -> Mosaic:
+    """A random subset of the cells, with the same share from each batch."""
+    if n_cells >= len(mosaic.cells):
+        return mosaic
+    rng = np.random.default_rng(seed)
+    share = n_cells / len(mosaic.cells)
+    keep = [
+        rng.choice(rows, size=max(1, round(share * len(rows))), replace=False)
+        for rows in mosaic.obs.groupby("batch").indices.values()
+    ]
+    return mosaic.take(np.sort(np.concatenate(keep)))
+
+
+def only(mosaic: Mosaic, truth: Mosaic, modality: str) -> Mosaic:
+    """The cells of the truth with one modality alone, be it measured or hidden; cells without it are left out."""
+    visible = mosaic.take(truth.cells)
+    has = visible.measured[modality].to_numpy() | truth.measured[modality].to_numpy()
+    measured = visible.measured.assign(**{m: has if m == modality else False for m in mosaic.modalities})
+    counts = {
+        m: visible.counts[m] + truth.counts[m] if m == modality else sp.csr_array(x.shape, dtype=x.dtype)
+        for m, x in visible.counts.items()
+    }
+    return replace(visible, counts=counts, measured=measured).take(has)

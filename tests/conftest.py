@@ -1,0 +1,46 @@
+"""Shared fixtures: a small simulated mosaic, and the folder of real data where there is one."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmaavi import guidance, scenarios, simulate
+from mmaavi.dataset import drop_empty
+from mmaavi.mosaic import Mosaic, from_parts
+
+ROOT = Path(__file__).parents[1]
+
+
+def small_mosaic(n_cells: int = 300, n_genes: int = 40, n_proteins: int = 10, seed: int = 0) -> Mosaic:
+    """A simulated mosaic of three batches (RNA+ATAC, RNA+protein, ATAC+protein) with its guidance graph."""
+    parts = simulate.simulate(seed, n_cells, n_genes, n_proteins, separation=1.5).parts
+    mosaic = from_parts(parts)
+    mosaic, _ = scenarios.hide(mosaic, {"batch1": ["protein"], "batch2": ["atac"], "batch3": ["rna"]})
+    mosaic = drop_empty(mosaic)
+    pairs = guidance.overlap_edges(mosaic.var["rna"], mosaic.var["atac"])
+    aliases = dict(mosaic.var["protein"]["aliases"].str.split(","))
+    named = guidance.alias_edges(mosaic.var["rna"].index, mosaic.var["protein"].index, aliases)
+    graph = guidance.build_guidance(mosaic, [("rna", "atac", pairs), ("rna", "protein", named)])
+    return replace(mosaic, guidance=graph)
+
+
+@pytest.fixture(scope="session")
+def mosaic() -> Mosaic:
+    return small_mosaic()
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def mirror() -> Path:
+    """The folder of real source files; tests that need it are skipped where it is not given."""
+    path = os.environ.get("MMAAVI_MIRROR")
+    if not path or not Path(path).is_dir():
+        pytest.skip("set MMAAVI_MIRROR to a folder with the source files (see config/README.md)")
+    return Path(path).resolve()
