@@ -1,0 +1,76 @@
+"""Edges of the guidance graph and pairs without an edge, drawn in bulk on the training device."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from .errors import InputError
+
+
+@dataclass(frozen=True)
+class EdgeSample:
+    """``positives`` (E, 2), their ``signs`` (E,), and ``negatives`` (E, n, 2) with the positives' sources."""
+
+    positives: Tensor
+    signs: Tensor
+    negatives: Tensor
+
+
+class EdgeSampler:
+    """Draws edges with probability proportional to their weight, and for each some targets that are no neighbours.
+
+    Parameters
+    ----------
+    graph
+        Symmetric signed weights (G, G); self-loops of weight 1 are added.
+    n_negatives
+        Pairs without an edge for each edge; targets are drawn by degree.
+    device
+        Where samples are drawn.
+
+    Raises
+    ------
+    InputError
+        If a feature is linked to all others, so that it has no negatives.
+    """
+
+    def __init__(self, graph: sp.csr_array, n_negatives: int = 10, device: torch.device | str = "cpu"):
+        looped = sp.coo_array(graph + sp.eye_array(graph.shape[0], dtype=graph.dtype))
+        self.n_features, self.n_negatives = graph.shape[0], n_negatives
+        degree = np.bincount(looped.row, minlength=self.n_features)
+        if (degree == self.n_features).any():
+            raise InputError(f"feature {int(degree.argmax())} of the guidance graph is linked to all others; thin the graph out")
+        self.ends = torch.as_tensor(np.column_stack([looped.row, looped.col]).astype(np.int64), device=device)
+        self.signs = torch.as_tensor(np.sign(looped.data), dtype=torch.float32, device=device)
+        self.by_weight = torch.as_tensor(np.cumsum(abs(looped.data), dtype=np.float64), device=device)
+        self.by_degree = torch.as_tensor(np.cumsum(degree, dtype=np.float64), device=device)
+        self.codes = (self.ends[:, 0] * self.n_features + self.ends[:, 1]).sort().values
+
+    @property
+    def n_edges(self) -> int:
+        return len(self.ends)
+
+    def sample(self, n_edges: int) -> EdgeSample:
+        """Draw edges and their negatives with the device's default generator."""
+        drawn = _draw(self.by_weight, (n_edges,))
+        positives = self.ends[drawn]
+        source = positives[:, :1].expand(-1, self.n_negatives)
+        target = _draw(self.by_degree, (n_edges, self.n_negatives))
+        while (linked := self.is_edge(source, target)).any():
+            target = torch.where(linked, _draw(self.by_degree, target.shape), target)
+        return EdgeSample(positives, self.signs[drawn], torch.stack([source, target], dim=2))
+
+    def is_edge(self, source: Tensor, target: Tensor) -> Tensor:
+        """Whether each pair is an edge or a self-loop."""
+        code = source * self.n_features + target
+        place = torch.searchsorted(self.codes, code).clamp(max=len(self.codes) - 1)
+        return self.codes[place] == code
+
+
+def _draw(cumulative: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Positions drawn with the probabilities whose cumulative sums (up to a factor) are given."""
+    uniform = torch.rand(shape, dtype=torch.float64, device=cumulative.device) * cumulative[-1]
+    return torch.searchsorted(cumulative, uniform, right=True).clamp(max=len(cumulative) - 1)

@@ -1,0 +1,86 @@
+"""Rows of CSR matrices on the training device, and the products with them that a dense copy would make slow."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SparseRows:
+    """A CSR matrix of torch tensors.
+
+    Attributes
+    ----------
+    indptr
+        Row starts, of shape (n_rows + 1,).
+    indices, values
+        Column and value of each stored entry, of shape (nnz,).
+    n_columns
+        Width of the matrix.
+    """
+
+    indptr: Tensor
+    indices: Tensor
+    values: Tensor
+    n_columns: int
+
+    @staticmethod
+    def from_scipy(x: sp.csr_array, device: torch.device | str = "cpu") -> "SparseRows":
+        indptr = torch.as_tensor(x.indptr.astype(np.int64), device=device)
+        indices = torch.as_tensor(x.indices.astype(np.int64), device=device)
+        return SparseRows(indptr, indices, torch.as_tensor(x.data, dtype=torch.float32, device=device), x.shape[1])
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.indptr) - 1
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """Row of each stored entry, of shape (nnz,)."""
+        index = torch.arange(self.n_rows, device=self.indptr.device)
+        return torch.repeat_interleave(index, self.indptr.diff(), output_size=len(self.indices))
+
+    def entries_of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Row starts of the matrix of some rows, and the positions of their entries here."""
+        start = self.indptr[rows]
+        length = self.indptr[rows + 1] - start
+        indptr = torch.zeros(len(rows) + 1, dtype=torch.int64, device=start.device)
+        torch.cumsum(length, 0, out=indptr[1:])
+        shift = torch.repeat_interleave(start - indptr[:-1], length)
+        return indptr, shift + torch.arange(len(shift), device=start.device)
+
+    def matmul(self, dense: Tensor) -> Tensor:
+        """Self @ dense: (n_rows, n_columns) x (n_columns, k) -> (n_rows, k)."""
+        return self._tensor() @ dense
+
+    def transposed_matmul(self, dense: Tensor) -> Tensor:
+        """self.T @ dense: (n_columns, n_rows) x (n_rows, k) -> (n_columns, k)."""
+        order = torch.argsort(self.indices, stable=True)
+        indptr = torch.zeros(self.n_columns + 1, dtype=torch.int64, device=self.indices.device)
+        torch.cumsum(torch.bincount(self.indices, minlength=self.n_columns), 0, out=indptr[1:])
+        turned = SparseRows(indptr, self.rows[order], self.values[order], self.n_rows)
+        return turned._tensor() @ dense
+
+    def _tensor(self) -> Tensor:
+        size = (self.n_rows, self.n_columns)
+        return torch.sparse_csr_tensor(self.indptr, self.indices, self.values, size, check_invariants=False)
+
+
+class _SparseLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: SparseRows, weight: Tensor) -> Tensor:
+        ctx.x = x
+        return x.matmul(weight)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        return None, ctx.x.transposed_matmul(gradient.contiguous())
+
+
+def sparse_linear(x: SparseRows, weight: Tensor) -> Tensor:
+    """X @ weight with a gradient for the weight of shape (n_columns, k)."""
+    return _SparseLinear.apply(x, weight)
