@@ -1,0 +1,65 @@
+"""The file of an embedding: what every method leaves behind, whichever it is."""
+
+import os
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+
+from .errors import InputError, listing
+from .methods import Result
+from .mosaic import Mosaic
+
+HALF = "X_only_"  # obsm key of the cells embedded from one modality alone
+
+
+def save_embedding(
+    path: str, mosaic: Mosaic, result: Result, halves: dict[str, pd.DataFrame], settings: dict, seconds: float
+) -> None:
+    """Write ``obsm['X_emb']`` and what else the method gives, by cell id, under a temporary name first.
+
+    Parameters
+    ----------
+    path
+        The h5ad file.
+    mosaic
+        Its cells name the rows.
+    result
+        What the method gave.
+    halves
+        Modality -> embedding of cells from it alone, by cell id; kept with NaN for the other cells.
+    settings, seconds
+        Settings and wall time of the method.
+
+    Raises
+    ------
+    InputError
+        If the embedding does not have one finite row for each cell.
+    """
+    x = np.asarray(result.embedding, dtype=np.float32)
+    if x.ndim != 2 or len(x) != len(mosaic.cells):
+        raise InputError(f"the method gave an embedding of shape {x.shape} for {len(mosaic.cells)} cells")
+    bad = mosaic.cells[~np.isfinite(x).all(axis=1)]
+    if len(bad):
+        raise InputError(f"the embedding of {len(bad)} cells is not finite: {listing(bad)}")
+    adata = ad.AnnData(obs=pd.DataFrame(index=mosaic.cells), obsm={"X_emb": x, **result.obsm})
+    for m, table in halves.items():
+        adata.obsm[HALF + m] = table.reindex(mosaic.cells).to_numpy(dtype=np.float32)
+    plain = {k: v for k, v in settings.items() if isinstance(v, (bool, int, float, str))}
+    adata.uns = {"settings": plain, "seconds": seconds, "modalities": np.array(mosaic.modalities, dtype=object)}
+    adata.write_h5ad(f"{path}.partial")
+    os.replace(f"{path}.partial", path)
+
+
+def read_embedding(path: str, cells: pd.Index) -> ad.AnnData:
+    """An embedding with its rows in the order of ``cells``; raises InputError where it lacks one."""
+    adata = ad.read_h5ad(path)
+    missing = cells.difference(adata.obs_names)
+    if len(missing):
+        raise InputError(f"{path} lacks {len(missing)} cells: {listing(missing)}; remove it and run again")
+    return adata[cells]
+
+
+def halves_of(adata: ad.AnnData) -> dict[str, np.ndarray]:
+    """Modality -> cells embedded from it alone; NaN rows where they were not."""
+    return {m: adata.obsm[HALF + m] for m in adata.uns["modalities"] if HALF + m in adata.obsm}

@@ -1,0 +1,18 @@
+"""mmAAVI, without labels. Input: counts, and the guidance graph."""
+
+from ..estimator import MMAAVI
+from ..model import Settings
+from ..mosaic import Mosaic
+from . import Result
+
+
+def run(mosaic: Mosaic, seed: int, **settings) -> Result:
+    """Settings are those of :class:`mmaavi.model.Settings`."""
+    model = MMAAVI(Settings.from_dict(settings), seed).fit(mosaic)
+    slots = model.embed(mosaic)
+    return Result(
+        embedding=slots["X_mmaavi"],
+        obsm={name: slots[name] for name in ("mmaavi_c", "mmaavi_attention")},
+        history=model.history,
+        embed=lambda cells: model.embed(cells)["X_mmaavi"],
+    )

@@ -1,0 +1,221 @@
+"""Integration scores: scib-metrics' functions called one by one, and what a mosaic needs beside them.
+
+An undefined score is missing with its reason, and never stops the others.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from unittest import mock
+
+import numpy as np
+import pandas as pd
+import scib_metrics
+from scib_metrics.nearest_neighbors import NeighborsResults
+from scipy.stats import t
+from sklearn.metrics import pairwise_distances_chunked
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
+
+BIO = {
+    "isolated_labels": "Isolated labels",
+    "leiden_nmi": "Leiden NMI",
+    "leiden_ari": "Leiden ARI",
+    "silhouette_label": "Silhouette label",
+    "clisi": "cLISI",
+}
+BATCH = {
+    "bras": "BRAS",
+    "ilisi": "iLISI",
+    "kbet": "kBET",
+    "graph_connectivity": "Graph connectivity",
+    "pcr": "PCR comparison",
+}
+AGGREGATES = {"bio": "Bio conservation", "batch": "Batch correction", "total": "Total"}
+MOSAIC = {"ilisi_pattern": "iLISI of patterns", "label_transfer": "Label transfer"}
+TRUTH = {"foscttm": "FOSCTTM", "matching": "Match in 10"}
+NAMES = AGGREGATES | BIO | BATCH | MOSAIC | TRUTH
+LOWER_IS_BETTER = frozenset({"foscttm"})
+BIO_SHARE = 0.6  # of the total, as scib-metrics weighs it
+
+N_NEIGHBOURS = {"clisi": 90, "ilisi": 90, "kbet": 50, "clusters": 15, "transfer": 15}
+MATCHES_ALLOWED = 10
+
+
+@dataclass(frozen=True)
+class Score:
+    """One score: its metric, the group it is about ('all' where it is about all cells), value, and why it is missing."""
+
+    metric: str
+    group: str
+    value: float
+    note: str = ""
+
+
+def attempt(metric: str, function: Callable[[], float], group: str = "all") -> Score:
+    """The score that ``function`` gives, or a missing one with the reason."""
+    try:
+        value = float(function())
+    except Exception as error:  # noqa: BLE001 - the libraries raise many kinds; the reason is kept in the table
+        return Score(metric, group, np.nan, f"{type(error).__name__}: {error}".replace("\n", " ")[:200])
+    return Score(metric, group, value, "" if np.isfinite(value) else "not defined for these cells")
+
+
+def integration_scores(
+    embedding: np.ndarray, labels: np.ndarray | None, batch: np.ndarray, pattern: np.ndarray, unintegrated: np.ndarray
+) -> list[Score]:
+    """Bio conservation, batch correction and their total, as scib-metrics (Luecken et al. 2022) computes them.
+
+    Parameters
+    ----------
+    embedding, unintegrated
+        Shapes (n_cells, d) and (n_cells, d'); the latter is the zero-filled PCA that PCR compares with.
+    labels, batch, pattern
+        Cell type, batch and modality pattern of each cell, of shape (n_cells,). Without labels (None) the scores that need
+        them are missing.
+    """
+    x = np.ascontiguousarray(embedding, dtype=np.float32)
+    near = neighbours(x, 90)
+    clusters = near.subset_neighbors(N_NEIGHBOURS["clusters"])
+    scores = [
+        attempt("ilisi", lambda: _several(scib_metrics.ilisi_knn, near, batch, "batch")),
+        attempt("ilisi_pattern", lambda: _several(scib_metrics.ilisi_knn, near, pattern, "modality pattern")),
+        attempt("pcr", lambda: scib_metrics.pcr_comparison(unintegrated, x, batch, categorical=True)),
+    ]
+    if labels is None:
+        asked = [m for m in [*BIO, *BATCH, "label_transfer"] if m not in {s.metric for s in scores}]
+        scores += [Score(m, "all", np.nan, "the dataset has no labels") for m in asked]
+        return scores + aggregates(scores)
+    scores += [
+        *_leiden(clusters, labels),
+        attempt("isolated_labels", lambda: scib_metrics.isolated_labels(x, labels, batch)),
+        attempt("silhouette_label", lambda: scib_metrics.silhouette_label(x, labels)),
+        attempt("clisi", lambda: scib_metrics.clisi_knn(near, labels)),
+        attempt("bras", lambda: scib_metrics.bras(x, labels, batch)),
+        attempt("kbet", lambda: _kbet(near.subset_neighbors(N_NEIGHBOURS["kbet"]), labels, batch)),
+        attempt("graph_connectivity", lambda: scib_metrics.graph_connectivity(clusters, labels)),
+    ]
+    return scores + aggregates(scores) + label_transfer(x, labels, batch)
+
+
+def neighbours(x: np.ndarray, n_neighbors: int) -> NeighborsResults:
+    """The nearest cells of each cell, itself first, by brute force: exact, and without a minute of compilation."""
+    model = NearestNeighbors(n_neighbors=min(n_neighbors, len(x) - 1), algorithm="brute").fit(x)
+    distances, indices = model.kneighbors(x)
+    return NeighborsResults(indices=indices, distances=distances)
+
+
+def _several(function: Callable, near: NeighborsResults, groups: np.ndarray, what: str) -> float:
+    if len(np.unique(groups)) < 2:
+        raise ValueError(f"all cells have one {what}")
+    return function(near, groups)
+
+
+def _kbet(near: NeighborsResults, labels: np.ndarray, batch: np.ndarray) -> float:
+    with mock.patch.object(scib_metrics.nearest_neighbors, "pynndescent", neighbours):  # in its diffusion space
+        return scib_metrics.kbet_per_label(near, batch, labels)
+
+
+def _leiden(near: NeighborsResults, labels: np.ndarray) -> list[Score]:
+    try:
+        both = scib_metrics.nmi_ari_cluster_labels_leiden(near, labels, optimize_resolution=True, seed=0)
+    except Exception as error:  # noqa: BLE001 - as in `attempt`
+        return [Score(m, "all", np.nan, f"{type(error).__name__}: {error}") for m in ("leiden_nmi", "leiden_ari")]
+    return [Score(f"leiden_{name}", "all", float(both[name])) for name in ("nmi", "ari")]
+
+
+def aggregates(scores: list[Score]) -> list[Score]:
+    """Means of the two families over the scores that are defined, and the total (0.6 bio + 0.4 batch)."""
+    value = {s.metric: s.value for s in scores}
+
+    def mean(name: str, family: dict[str, str]) -> Score:
+        missing = [m for m in family if not np.isfinite(value[m])]
+        known = [value[m] for m in family if m not in missing]
+        return Score(name, "all", float(np.mean(known)) if known else np.nan, f"without {', '.join(missing)}" if missing else "")
+
+    bio, batch = mean("bio", BIO), mean("batch", BATCH)
+    note = "; ".join(s.note for s in (bio, batch) if s.note)
+    return [bio, batch, Score("total", "all", BIO_SHARE * bio.value + (1 - BIO_SHARE) * batch.value, note)]
+
+
+def label_transfer(embedding: np.ndarray, labels: np.ndarray, batch: np.ndarray) -> list[Score]:
+    """Balanced accuracy of labels carried by nearest neighbours from each batch to all others, and the mean of these."""
+    scores = []
+    for reference in np.unique(batch):
+        known = batch == reference
+
+        def transfer(known: np.ndarray = known) -> float:
+            shared = np.isin(labels, np.unique(labels[known]))
+            if known.all() or not (shared & ~known).any():
+                raise ValueError("no other batch shares a label with this one")
+            n = min(N_NEIGHBOURS["transfer"], int(known.sum()))
+            model = KNeighborsClassifier(n).fit(embedding[known], labels[known])
+            asked = shared & ~known
+            return _balanced_accuracy(labels[asked], model.predict(embedding[asked]))
+
+        scores.append(attempt("label_transfer", transfer, f"from {reference}"))
+    values = [s.value for s in scores if np.isfinite(s.value)]
+    mean = (
+        Score("label_transfer", "all", float(np.mean(values)))
+        if values
+        else Score("label_transfer", "all", np.nan, scores[0].note)
+    )
+    return [*scores, mean]
+
+
+def _balanced_accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
+    """Mean recall of the labels that occur in ``truth``."""
+    return float(np.mean([(predicted[truth == label] == label).mean() for label in np.unique(truth)]))
+
+
+def matching_scores(first: np.ndarray, second: np.ndarray, group: str) -> list[Score]:
+    """How near the two halves of each cell are, embedded one without the other.
+
+    Parameters
+    ----------
+    first, second
+        Embeddings of the same cells in the same order, from one modality each; shape (n_cells, d).
+    group
+        Name of the pair of modalities.
+
+    Returns
+    -------
+    ``foscttm``: share of the other cells that are closer than the true match, averaged over both directions (0 is
+    perfect, 0.5 is chance); ``matching``: share of cells whose true match is among the ten nearest. Computed in blocks.
+    """
+    ranks = np.concatenate([_ranks_of_match(first, second), _ranks_of_match(second, first)])
+    return [
+        Score("foscttm", group, float(ranks.mean() / max(len(first) - 1, 1))),
+        Score("matching", group, float((ranks < MATCHES_ALLOWED).mean())),
+    ]
+
+
+def _ranks_of_match(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """For each row of x, how many rows of y are closer to it than the row of its own number."""
+
+    def rank(distances: np.ndarray, start: int) -> np.ndarray:
+        own = distances[np.arange(len(distances)), start + np.arange(len(distances))]
+        return (distances < own[:, None]).sum(axis=1)
+
+    return np.concatenate(list(pairwise_distances_chunked(x, y, reduce_func=rank, working_memory=256)))
+
+
+def summarise(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Mean over seeds with a 95% interval (Student's t); the interval is missing for a single seed.
+
+    Parameters
+    ----------
+    scores
+        Tidy rows with the columns ``by``, ``seed`` and ``value``.
+    by
+        Columns that name what is averaged.
+
+    Returns
+    -------
+    ``by``, ``mean``, ``low``, ``high``, ``n_seeds``.
+    """
+    groups = scores.groupby(by, sort=False, dropna=False)["value"]
+    table = groups.agg(["mean", "std", "count"]).reset_index()
+    with np.errstate(invalid="ignore"):
+        half = t.ppf(0.975, table["count"] - 1) * table["std"] / np.sqrt(table["count"])
+    return (
+        table.assign(low=table["mean"] - half, high=table["mean"] + half).rename(columns={"count": "n_seeds"}).drop(columns="std")
+    )
