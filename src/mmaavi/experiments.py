@@ -1,0 +1,116 @@
+"""The config -> the list of runs, and the code that each of them depends on."""
+
+import ast
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import InputError, nearest
+
+PACKAGE = Path(__file__).parent
+
+
+@dataclass(frozen=True, order=True)
+class Run:
+    """One embedding: dataset / scenario / method / variant / seed."""
+
+    dataset: str
+    scenario: str
+    method: str
+    variant: str
+    seed: int
+
+    @property
+    def folder(self) -> str:
+        return f"results/{self.dataset}/{self.scenario}/{self.method}/{self.variant}/seed{self.seed}"
+
+
+def expand(experiment: dict, datasets: list[str]) -> list[Run]:
+    """The runs of an experiment, in the order of the config.
+
+    Parameters
+    ----------
+    experiment
+        ``scenarios``, ``methods`` (method -> variants), ``seeds`` and, where they are not all, ``datasets``.
+    datasets
+        Names of all datasets of the config.
+    """
+    return [
+        Run(dataset, scenario, method, variant, seed)
+        for dataset in experiment["datasets"] or datasets
+        for scenario in experiment["scenarios"]
+        for method, variants in experiment["methods"].items()
+        for variant in variants
+        for seed in experiment["seeds"]
+    ]
+
+
+def all_runs(experiments: dict[str, dict], datasets: list[str]) -> list[Run]:
+    """The runs of all experiments, each once."""
+    return list(dict.fromkeys(run for e in experiments.values() for run in expand(e, datasets)))
+
+
+def check_names(config: dict, datasets: dict[str, dict]) -> None:
+    """Raise InputError where an experiment names a dataset, scenario, method or variant that the config does not define."""
+    for name, experiment in config["experiments"].items():
+        where = f"experiment '{name}' names"
+        for dataset in experiment["datasets"]:
+            if dataset not in datasets:
+                raise InputError(f"{where} a dataset '{dataset}'; {nearest(dataset, datasets)}")
+        for scenario in experiment["scenarios"]:
+            if scenario not in config["scenarios"]:
+                raise InputError(f"{where} a scenario '{scenario}'; {nearest(scenario, config['scenarios'])}")
+        for method, variants in experiment["methods"].items():
+            if method not in config["variants"]:
+                raise InputError(f"{where} a method '{method}' without variants; {nearest(method, config['variants'])}")
+            if not (PACKAGE / "methods" / f"{method}.py").is_file():
+                raise InputError(f"{where} a method '{method}'; {nearest(method, known_methods())}")
+            for variant in variants:
+                if variant not in config["variants"][method]:
+                    raise InputError(f"{where} a variant '{method}/{variant}'; {nearest(variant, config['variants'][method])}")
+                if config["variants"][method][variant].get("labels"):
+                    for dataset in experiment["datasets"] or datasets:
+                        if not datasets[dataset]["labels"]:
+                            raise InputError(f"'{method}/{variant}' needs labels, which dataset '{dataset}' does not have")
+
+
+def known_methods() -> list[str]:
+    """Names of the methods, one file each."""
+    return sorted(p.stem for p in (PACKAGE / "methods").glob("*.py") if p.stem != "__init__")
+
+
+def code_hash(*files: str | Path) -> str:
+    """Hash of Python files and of all modules of this package that they import, directly or not.
+
+    Snakemake sees the text of scripts but not of the package behind them: rules take this as a parameter, so that a
+    change in the package reruns just what depends on it.
+    """
+    seen: dict[Path, bytes] = {}
+    todo = [Path(f) for f in files]
+    while todo:
+        file = todo.pop()
+        if file not in seen:
+            seen[file] = file.read_bytes()
+            todo += _imported(file)
+    digest = hashlib.sha256()
+    for file in sorted(seen, key=lambda f: f.name):
+        digest.update(seen[file])
+    return digest.hexdigest()[:16]
+
+
+def _imported(file: Path) -> list[Path]:
+    """Files of this package that a Python file imports."""
+    found = []
+    for node in ast.walk(ast.parse(file.read_text())):
+        if not isinstance(node, ast.ImportFrom):
+            continue
+        if node.level:
+            base = file.parents[node.level - 1]
+        elif (node.module or "").split(".")[0] == PACKAGE.name:
+            base = PACKAGE.parent
+        else:
+            continue
+        base = base.joinpath(*(node.module or "").split("."))
+        candidates = [base.with_suffix(".py"), base / "__init__.py", *(base / f"{alias.name}.py" for alias in node.names)]
+        found += [c for c in candidates if c.is_file()]
+    return found

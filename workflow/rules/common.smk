@@ -1,0 +1,152 @@
+import sys
+from pathlib import Path
+
+import yaml
+from snakemake.utils import validate
+
+ROOT = Path(workflow.basedir).parent
+sys.path.insert(0, str(ROOT / "src"))  # scripts inherit this path, in every environment
+
+from mmaavi.errors import InputError, listing, nearest
+from mmaavi.experiments import all_runs, check_names, code_hash, expand
+
+
+def read_yaml(path, schema):
+    """A YAML file, validated, with the schema's defaults filled in."""
+    with open(path) as file:
+        content = yaml.safe_load(file)
+    validate(content, ROOT / "workflow/schemas" / schema)
+    return content
+
+
+def dataset_file(entry):
+    """The file of a dataset that is named, or given by its path."""
+    if entry.endswith((".yaml", ".yml")):
+        return Path(entry).resolve()
+    path = ROOT / f"config/datasets/{entry}.yaml"
+    if not path.is_file():
+        known = [p.stem for p in path.parent.glob("*.yaml")]
+        raise WorkflowError(f"there is no dataset '{entry}' in config/datasets; {nearest(entry, known)}")
+    return path
+
+
+validate(config, ROOT / "workflow/schemas/config.schema.yaml")
+ASSEMBLIES = read_yaml(ROOT / "config/assemblies.yaml", "assemblies.schema.yaml")
+DATASET_FILES = {dataset_file(entry).stem: dataset_file(entry) for entry in config["datasets"]}
+DATASETS = {name: read_yaml(path, "dataset.schema.yaml") for name, path in DATASET_FILES.items()}
+check_names(config, DATASETS)
+RUNS = all_runs(config["experiments"], list(DATASETS))
+
+# Every file that can be downloaded, by its path below resources/.
+SOURCES = {a["path"]: a for a in ASSEMBLIES.values() if "path" in a}
+SOURCES |= {source["path"]: source for d in DATASETS.values() for source in d["sources"]}
+
+
+wildcard_constraints:
+    dataset="|".join(map(re.escape, DATASETS)),
+    scenario="|".join(map(re.escape, config["scenarios"])),
+    method="|".join(map(re.escape, config["variants"])),
+    variant="[A-Za-z0-9_-]+",
+    seed="[0-9]+",
+    source="|".join(map(re.escape, SOURCES)),
+    assembly="|".join(map(re.escape, ASSEMBLIES)),
+
+
+def script_hash(script, *modules):
+    """Hash of a script's imports, and of further modules, from this project's package."""
+    return code_hash(ROOT / "workflow/scripts" / script, *(ROOT / "src/mmaavi" / m for m in modules))
+
+
+def settings_of(wildcards):
+    """The settings of a run: the variant's over the dataset's."""
+    own = DATASETS[wildcards.dataset]["settings"].get(wildcards.method, {})
+    return own | config["variants"][wildcards.method][wildcards.variant]
+
+
+def local_path(dataset, path):
+    """Where a file of a dataset config lies: below resources/ if it is a source, else beside the dataset file."""
+    if path in SOURCES:
+        return f"resources/{path}"
+    beside = DATASET_FILES[dataset].parent / path
+    if not beside.is_file():
+        listed = [source["path"] for source in DATASETS[dataset]["sources"]]
+        raise WorkflowError(
+            f"{DATASET_FILES[dataset]} names the file '{path}', which is neither among its sources nor at {beside}; "
+            + nearest(path, listed)
+        )
+    return str(beside)
+
+
+def coordinate_file(assembly):
+    """The gene coordinates of an assembly."""
+    if assembly not in ASSEMBLIES:
+        raise WorkflowError(f"there is no assembly '{assembly}' in config/assemblies.yaml; {nearest(assembly, ASSEMBLIES)}")
+    spec = ASSEMBLIES[assembly]
+    return f"resources/{spec['path']}" if "path" in spec else f"resources/ensembl/{assembly}.tsv"
+
+
+def dataset_files(dataset):
+    """Path in the dataset config -> local file, of all files that it reads."""
+    spec = DATASETS[dataset]
+    named = [entry[k] for entry in spec["inputs"] for k in ("counts", "features", "cells") if k in entry]
+    named += [recipe["aliases"] for recipe in spec["graph"] if recipe["aliases"]]
+    named += [spec["coordinates"]] if spec["coordinates"] else []
+    return {path: local_path(dataset, path) for path in dict.fromkeys(named)}
+
+
+def assembly_files(dataset):
+    """Assembly -> gene coordinates, of those that the dataset's peaks are checked against."""
+    own = DATASETS[dataset]["assembly"]
+    if own is None:
+        return {}
+    return {name: coordinate_file(name) for name, spec in ASSEMBLIES.items() if "path" in spec or name == own}
+
+
+def needs_labels(wildcards):
+    return config["variants"][wildcards.method][wildcards.variant].get("labels", False)
+
+
+def runs_of(wildcards):
+    return [run for run in RUNS if (run.dataset, run.scenario) == (wildcards.dataset, wildcards.scenario)]
+
+
+def shown_runs(wildcards):
+    """The first seed of each method and variant: what is drawn cell by cell."""
+    first = {}
+    for run in runs_of(wildcards):
+        first.setdefault((run.method, run.variant), run)
+    return list(first.values())
+
+
+def shown_embeddings(wildcards):
+    return [f"{run.folder}/embedding.h5ad" for run in shown_runs(wildcards)]
+
+
+def shown_methods(wildcards):
+    """Names for figures: the method, and the variant where it is not the default."""
+    return [run.method if run.variant == "default" else f"{run.method} ({run.variant})" for run in shown_runs(wildcards)]
+
+
+def trained_histories(wildcards):
+    return [f"{run.folder}/history.tsv" for run in runs_of(wildcards) if run.method == "mmaavi"]
+
+
+def title_of(wildcards):
+    return DATASETS[wildcards.dataset]["title"]
+
+
+def citation_of(wildcards):
+    return DATASETS[wildcards.dataset]["citation"]
+
+
+def figure_files():
+    """All figures of all experiments, and the cost of all runs."""
+    files = ["results/figures/cost.png"]
+    for dataset, scenario in dict.fromkeys((run.dataset, run.scenario) for run in RUNS):
+        here = [run for run in RUNS if (run.dataset, run.scenario) == (dataset, scenario)]
+        figures = ["umap", "scores"]
+        first_seeds = {run.variant: run.seed for run in reversed(here) if run.method == "mmaavi"}
+        if first_seeds:
+            figures += ["training", *(f"attention_{variant}_seed{seed}" for variant, seed in first_seeds.items())]
+        files += [f"results/figures/{dataset}/{scenario}/{figure}.png" for figure in figures]
+    return files

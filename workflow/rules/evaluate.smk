@@ -1,0 +1,59 @@
+rule score:
+    input:
+        embedding="results/{dataset}/{scenario}/{method}/{variant}/seed{seed}/embedding.h5ad",
+        labels="results/{dataset}/{scenario}/labels.tsv",
+        # PCR compares with the zero-filled PCA, whatever else is run.
+        unintegrated="results/{dataset}/{scenario}/pca/default/seed0/embedding.h5ad",
+    output:
+        "results/{dataset}/{scenario}/{method}/{variant}/seed{seed}/scores.tsv",
+    log:
+        "logs/score/{dataset}/{scenario}/{method}/{variant}/seed{seed}.log",
+    conda:
+        "../../envs/main.yaml"
+    threads: 1
+    resources:
+        mem_mb=6000,
+    params:
+        code=script_hash("score.py"),
+    message:
+        "Scoring {wildcards.dataset}/{wildcards.scenario}/{wildcards.method}/{wildcards.variant}, seed {wildcards.seed}"
+    script:
+        "../scripts/score.py"
+
+
+rule tables:
+    input:
+        scores=[f"{run.folder}/scores.tsv" for run in RUNS],
+        benchmarks=[f"{run.folder}/benchmark.tsv" for run in RUNS],
+        embeddings=[f"{run.folder}/embedding.h5ad" for run in RUNS],
+    output:
+        scores=report(
+            "results/tables/scores.tsv",
+            caption="../report/scores_table.rst",
+            category="Tables",
+            labels={"table": "all scores, one row each"},
+        ),
+        summary=report(
+            "results/tables/summary.tsv",
+            caption="../report/summary_table.rst",
+            category="Tables",
+            labels={"table": "mean and interval over seeds"},
+        ),
+        cost=report(
+            "results/tables/cost.tsv",
+            caption="../report/cost_table.rst",
+            category="Tables",
+            labels={"table": "time and memory"},
+        ),
+    log:
+        "logs/tables.log",
+    conda:
+        "../../envs/main.yaml"
+    threads: 1
+    params:
+        runs=[[run.dataset, run.scenario, run.method, run.variant, run.seed] for run in RUNS],
+        code=script_hash("tables.py"),
+    message:
+        "Collecting scores, time and memory"
+    script:
+        "../scripts/tables.py"

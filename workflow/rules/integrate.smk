@@ -1,0 +1,24 @@
+rule integrate:
+    input:
+        mosaic="results/{dataset}/{scenario}/mosaic.h5mu",
+        truth="results/{dataset}/{scenario}/truth.h5mu",
+        labels=branch(needs_labels, then="results/{dataset}/{scenario}/labels.tsv"),
+    output:
+        embedding="results/{dataset}/{scenario}/{method}/{variant}/seed{seed}/embedding.h5ad",
+        history="results/{dataset}/{scenario}/{method}/{variant}/seed{seed}/history.tsv",
+    log:
+        "logs/integrate/{dataset}/{scenario}/{method}/{variant}/seed{seed}.log",
+    benchmark:
+        "results/{dataset}/{scenario}/{method}/{variant}/seed{seed}/benchmark.tsv"
+    conda:
+        "../../envs/main.yaml"
+    threads: 2
+    resources:
+        mem_mb=8000,
+    params:
+        settings=settings_of,
+        code=lambda wildcards: script_hash("integrate.py", f"methods/{wildcards.method}.py"),
+    message:
+        "Integrating {wildcards.dataset}/{wildcards.scenario} by {wildcards.method}/{wildcards.variant}, seed {wildcards.seed}"
+    script:
+        "../scripts/integrate.py"

@@ -1,0 +1,31 @@
+rule retrieve:
+    output:
+        "resources/{source}",
+    log:
+        "logs/retrieve/{source}.log",
+    conda:
+        "../../envs/main.yaml"
+    threads: 1
+    params:
+        source=lambda wildcards: SOURCES[wildcards.source],
+    message:
+        "Fetching {wildcards.source}"
+    script:
+        "../scripts/retrieve.py"
+
+
+rule ensembl:
+    output:
+        table="resources/ensembl/{assembly}.tsv",
+        provenance="resources/ensembl/{assembly}.json",
+    log:
+        "logs/ensembl/{assembly}.log",
+    conda:
+        "../../envs/main.yaml"
+    threads: 1
+    params:
+        query=lambda wildcards: ASSEMBLIES[wildcards.assembly]["ensembl"],
+    message:
+        "Fetching the gene coordinates {wildcards.assembly} from Ensembl"
+    script:
+        "../scripts/ensembl.py"

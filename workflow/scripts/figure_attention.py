@@ -1,0 +1,13 @@
+"""Mean attention weight of each modality by cell type and batch."""
+
+import pandas as pd
+
+from mmaavi.embedding import read_embedding
+from mmaavi.logs import log_to
+from mmaavi.plots import attention_heatmaps, save
+
+log_to(snakemake.log[0])
+labels = pd.read_csv(snakemake.input.labels, sep="\t", index_col="cell", dtype=str)
+adata = read_embedding(snakemake.input.embedding, labels.index)
+attention = pd.DataFrame(adata.obsm["mmaavi_attention"], index=labels.index, columns=list(adata.uns["modalities"]))
+save(attention_heatmaps(attention, labels, snakemake.params.title), snakemake.output)

@@ -1,0 +1,9 @@
+"""Time and memory of each method on each dataset."""
+
+import pandas as pd
+
+from mmaavi.logs import log_to
+from mmaavi.plots import cost_panels, save
+
+log_to(snakemake.log[0])
+save(cost_panels(pd.read_csv(snakemake.input.cost, sep="\t")), snakemake.output)

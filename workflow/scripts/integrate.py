@@ -1,0 +1,36 @@
+"""Run one method with one seed; keep its embedding, training log and time."""
+
+import time
+
+import pandas as pd
+import torch
+from threadpoolctl import threadpool_limits
+
+from mmaavi.embedding import save_embedding
+from mmaavi.logs import log_to
+from mmaavi.methods import load_method
+from mmaavi.mosaic import load
+from mmaavi.scenarios import only
+
+log_to(snakemake.log[0])
+torch.set_num_threads(snakemake.threads)
+threadpool_limits(snakemake.threads)
+mosaic = load(snakemake.input.mosaic)
+settings = {k: v for k, v in snakemake.params.settings.items() if k != "labels"}
+if snakemake.params.settings.get("labels"):
+    table = pd.read_csv(snakemake.input.labels, sep="\t", index_col="cell", dtype=str)
+    settings["labels"] = table.iloc[:, 2]  # after batch and pattern: the first label column
+method = load_method(snakemake.wildcards.method)
+start = time.perf_counter()
+result = method(mosaic, int(snakemake.wildcards.seed), **settings)
+seconds = time.perf_counter() - start
+
+# Only now is the truth read: each half of a cell embedded by itself, for the matching scores.
+truth = load(snakemake.input.truth, guidance_key="links")
+halves = {}
+if result.embed and len(truth.cells):
+    for modality in mosaic.modalities:
+        cells = only(mosaic, truth, modality)
+        halves[modality] = pd.DataFrame(result.embed(cells), index=cells.cells)
+save_embedding(snakemake.output.embedding, mosaic, result, halves, settings, seconds)
+result.history.to_csv(snakemake.output.history, sep="\t", index=False)

@@ -1,0 +1,19 @@
+"""Read a dataset by its config, change it by the scenario, link its features, check it, and write the mosaic."""
+
+import logging
+from pathlib import Path
+
+from mmaavi.dataset import prepare
+from mmaavi.guidance import read_coordinates
+from mmaavi.logs import log_to
+
+log_to(snakemake.log[0])
+params = snakemake.params
+assemblies = {name: read_coordinates(path) for name, path in params.assemblies.items()}
+prepared = prepare(params.dataset, params.scenario, lambda path: Path(params.files[path]), assemblies)
+logging.info("%s", prepared.labels.groupby(["batch", "pattern"]).size().to_string())
+logging.info("features: %s, edges: %s", prepared.mosaic.n_features, prepared.mosaic.provenance["edges"])
+prepared.labels.to_csv(snakemake.output.labels, sep="\t")
+prepared.assemblies.to_csv(snakemake.output.assemblies, sep="\t")
+prepared.truth.save(snakemake.output.truth, guidance_key="links")
+prepared.mosaic.save(snakemake.output.mosaic)

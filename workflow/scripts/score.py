@@ -1,0 +1,37 @@
+"""Score one embedding; cells without a label are left out of all scores but the matching of halves."""
+
+from itertools import combinations
+
+import jax
+import numpy as np
+import pandas as pd
+
+from mmaavi.embedding import halves_of, read_embedding
+from mmaavi.logs import log_to
+from mmaavi.metrics import integration_scores, matching_scores
+
+log_to(snakemake.log[0])
+# Every run of a dataset compiles the same kernels: keep them.
+jax.config.update("jax_compilation_cache_dir", ".snakemake/jax")
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+labels = pd.read_csv(snakemake.input.labels, sep="\t", index_col="cell", dtype=str)
+adata = read_embedding(snakemake.input.embedding, labels.index)
+unintegrated = read_embedding(snakemake.input.unintegrated, labels.index)
+first_label = labels.columns[2] if labels.shape[1] > 2 else None
+labelled = labels[first_label].notna().to_numpy() if first_label else np.ones(len(labels), dtype=bool)
+scores = integration_scores(
+    adata.obsm["X_emb"][labelled],
+    labels[first_label].to_numpy()[labelled] if first_label else None,
+    labels["batch"].to_numpy()[labelled],
+    labels["pattern"].to_numpy()[labelled],
+    unintegrated.obsm["X_emb"][labelled],
+)
+for (a, x), (b, y) in combinations(halves_of(adata).items(), 2):
+    both = np.isfinite(x).all(axis=1) & np.isfinite(y).all(axis=1)
+    if both.any():
+        scores += matching_scores(x[both], y[both], f"{a} - {b}")
+
+run = {k: snakemake.wildcards[k] for k in ("dataset", "scenario", "method", "variant", "seed")}
+pd.DataFrame([run | vars(score) for score in scores]).to_csv(snakemake.output[0], sep="\t", index=False)

@@ -1,0 +1,18 @@
+"""UMAP of each method's embedding, by scanpy, of the first seed."""
+
+import anndata as ad
+import pandas as pd
+import scanpy as sc
+
+from mmaavi.embedding import read_embedding
+from mmaavi.logs import log_to
+
+log_to(snakemake.log[0])
+cells = pd.read_csv(snakemake.input.labels, sep="\t", index_col="cell").index
+tables = []
+for method, path in zip(snakemake.params.methods, snakemake.input.embeddings, strict=True):
+    adata = ad.AnnData(obs=pd.DataFrame(index=cells), obsm={"X_emb": read_embedding(path, cells).obsm["X_emb"]})
+    sc.pp.neighbors(adata, use_rep="X_emb", random_state=0)
+    sc.tl.umap(adata, random_state=0)
+    tables.append(pd.DataFrame(adata.obsm["X_umap"], index=cells, columns=["x", "y"]).assign(method=method))
+pd.concat(tables).to_csv(snakemake.output[0], sep="\t", float_format="%.3f")
