@@ -110,15 +110,15 @@ class MosaicData:
         keys, self.group = np.unique(np.column_stack([batch, mask]), axis=0, return_inverse=True)
         self.group = self.group.ravel()
         self._group_batch, self._group_mask = keys[:, 0], keys[:, 1:].astype(bool)
-        self.batch = torch.as_tensor(batch, device=device)
-        self.measured = torch.as_tensor(mask, device=device)
+        self.batch = torch.tensor(batch, device=device)
+        self.measured = torch.tensor(mask, device=device)
         self.scaling = scaling or fit_scaling(mosaic, batch, len(batches))
         self._counts, self._inputs, self._log_depth = {}, {}, {}
         for m, x in mosaic.counts.items():
             depth = x.sum(axis=1)
             self._counts[m] = SparseRows.from_scipy(x, device)
-            self._inputs[m] = torch.as_tensor(scaled_entries(x, depth, batch, self.scaling[m]), device=device)
-            self._log_depth[m] = torch.as_tensor(np.log(np.maximum(depth, 1.0)), dtype=torch.float32, device=device)
+            self._inputs[m] = torch.tensor(scaled_entries(x, depth, batch, self.scaling[m]), device=device)
+            self._log_depth[m] = torch.tensor(np.log(np.maximum(depth, 1.0)), dtype=torch.float32, device=device)
 
     @property
     def n_cells(self) -> int:
@@ -128,7 +128,7 @@ class MosaicData:
         """The minibatch of some cells (positions), sorted by group."""
         cells = cells[np.argsort(self.group[cells], kind="stable")]
         sizes = np.bincount(self.group[cells], minlength=len(self._group_batch))
-        return self._gather(torch.as_tensor(cells, device=self.device), tuple(sizes.tolist()))
+        return self._gather(torch.tensor(cells, device=self.device), tuple(sizes.tolist()))
 
     def in_order(self, cells: np.ndarray, size: int) -> Iterator[Minibatch]:
         """All of the cells in minibatches of one or few groups each."""
@@ -172,7 +172,7 @@ class MosaicData:
         for g in present:
             share = group_size[g] / batch_size[self._group_batch[g]]
             sizes[g] = max(1, round(per_batch * share))
-            members = torch.as_tensor(cells[group == g])
+            members = torch.tensor(cells[group == g])
             needed = n_steps * int(sizes[g])
             rounds = [torch.randperm(len(members), generator=generator) for _ in range(-(-needed // len(members)))]
             draws.append(members[torch.cat(rounds)[:needed]].reshape(n_steps, -1))

@@ -43,10 +43,10 @@ class EdgeSampler:
         degree = np.bincount(looped.row, minlength=self.n_features)
         if (degree == self.n_features).any():
             raise InputError(f"feature {int(degree.argmax())} of the guidance graph is linked to all others; thin the graph out")
-        self.ends = torch.as_tensor(np.column_stack([looped.row, looped.col]).astype(np.int64), device=device)
-        self.signs = torch.as_tensor(np.sign(looped.data), dtype=torch.float32, device=device)
-        self.by_weight = torch.as_tensor(np.cumsum(abs(looped.data), dtype=np.float64), device=device)
-        self.by_degree = torch.as_tensor(np.cumsum(degree, dtype=np.float64), device=device)
+        self.ends = torch.tensor(np.column_stack([looped.row, looped.col]).astype(np.int64), device=device)
+        self.signs = torch.tensor(np.sign(looped.data), dtype=torch.float32, device=device)
+        self.by_weight = torch.tensor(np.cumsum(abs(looped.data), dtype=np.float64), device=device)
+        self.by_degree = torch.tensor(np.cumsum(degree, dtype=np.float64), device=device)
         self.codes = (self.ends[:, 0] * self.n_features + self.ends[:, 1]).sort().values
 
     @property

@@ -58,13 +58,13 @@ class Settings:
     width: int = 256
     dropout: float = 0.2
     graph_share: float = 0.9
-    adversary: float = 20.0
+    adversary: float = 2.0
     weight_kl_v: float = 0.01
     weight_graph: float = 1.0
     n_negatives: int = 10
     learning_rate: float = 2e-3
     minibatch_size: int = 128
-    n_steps: int = 1500
+    n_steps: int = 1000
     validation_share: float = 0.1
 
     def __post_init__(self):

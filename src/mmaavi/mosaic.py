@@ -46,6 +46,10 @@ class Mosaic:
     guidance: sp.csr_array | None = None
     provenance: dict = field(default_factory=dict)
 
+    def __post_init__(self):
+        for x in self.counts.values():
+            x.sort_indices()  # sums run in one order, whichever way the counts came
+
     @property
     def modalities(self) -> list[str]:
         return list(self.counts)

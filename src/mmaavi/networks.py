@@ -49,12 +49,12 @@ class ModalityEncoder(nn.Module):
         n_features = scaling.mean.shape[1]
         bound = n_features**-0.5
         self.weight = nn.Parameter(torch.empty(n_features, width).uniform_(-bound, bound))
-        self.register_buffer("zero", torch.as_tensor(-scaling.mean / scaling.sd))  # z-score of a zero count, (B, G_m)
+        self.register_buffer("zero", torch.tensor(-scaling.mean / scaling.sd))  # z-score of a zero count, (B, G_m)
         self.rest = nn.Sequential(*activation(width, dropout), mlp([width, width, n_out], dropout))
 
     def forward(self, x: ModalityRows, batch: Tensor) -> Tensor:
         from_zeros = self.zero @ self.weight  # (B, G_m) x (G_m, width)
-        return self.rest(sparse_linear(x.inputs, self.weight) + from_zeros[batch[x.rows]])
+        return self.rest(sparse_linear(x.inputs, self.weight) + from_zeros.index_select(0, batch[x.rows]))
 
 
 class GatedAttention(nn.Module):
@@ -136,7 +136,7 @@ class GuidanceGraph(nn.Module):
         in_degree = abs(looped).sum(axis=1)
         scaled = sp.csr_array(sp.diags_array(in_degree**-0.5) @ looped).astype(np.float32)
         for name, values in (("indptr", scaled.indptr), ("indices", scaled.indices), ("weights", scaled.data)):
-            self.register_buffer(name, torch.as_tensor(values), persistent=False)
+            self.register_buffer(name, torch.tensor(values), persistent=False)
         self.table = nn.Parameter(0.1 * torch.randn(n_features, n_latent))
         self.head = NormalHead(n_latent, n_latent)
         nn.init.constant_(self.head.raw_sd.bias, -3.0)  # wide embeddings would drown the first epochs in noise
@@ -160,9 +160,10 @@ class GuidanceGraph(nn.Module):
         negatives
             Pairs (E, n, 2) without an edge; scored with the sign of their positive.
         """
-        score = signs * (v[positives[:, 0]] * v[positives[:, 1]]).sum(dim=1)  # (E,)
-        against = signs[:, None] * (v[negatives[..., 0]] * v[negatives[..., 1]]).sum(dim=2)  # (E, n)
-        return 0.5 * (F.softplus(-score).mean() + F.softplus(against).mean())
+        pairs = torch.cat([positives[:, None], negatives], dim=1)  # (E, 1 + n, 2)
+        ends = v.index_select(0, pairs.flatten()).reshape(*pairs.shape, -1)  # (E, 1 + n, 2, d)
+        score = signs[:, None] * (ends[:, :, 0] * ends[:, :, 1]).sum(dim=2)  # (E, 1 + n)
+        return 0.5 * (F.softplus(-score[:, 0]).mean() + F.softplus(score[:, 1:]).mean())
 
 
 class HybridDecoder(nn.Module):
@@ -182,15 +183,16 @@ class HybridDecoder(nn.Module):
         self.weight = nn.Parameter(torch.empty(n_features, width).uniform_(-bound, bound))
         # Learnt for each batch and feature; softplus(0.54) = 1, and the biases start at the batch's mean profile.
         self.raw_scale = nn.Parameter(torch.full((n_batches, n_features), 0.54))
-        self.bias = nn.Parameter(torch.as_tensor(scaling.log_profile))
+        self.bias = nn.Parameter(torch.tensor(scaling.log_profile))
         self.log_r = nn.Parameter(torch.zeros(n_batches, n_features))
 
     def nll(self, z: Tensor, v: Tensor, batch: Tensor, x: ModalityRows) -> Tensor:
         """Negative log-likelihood summed over features, averaged over the cells with the modality."""
+        z = z.index_select(0, x.rows)  # (n_m, d); unlike z[rows], with a gradient that is the same at every run
         onehot = F.one_hot(batch[x.rows], self.n_batches).to(z.dtype)
-        free = self.body(torch.cat([z[x.rows], onehot], dim=1))  # (n_m, width)
+        free = self.body(torch.cat([z, onehot], dim=1))  # (n_m, width)
         w = self.graph_share
-        hidden = torch.cat([w * z[x.rows], (1 - w) * free], dim=1)  # one product instead of two
+        hidden = torch.cat([w * z, (1 - w) * free], dim=1)  # one product instead of two
         weight = torch.cat([v, self.weight], dim=1)  # (G_m, d + width)
         scale = F.softplus(self.raw_scale)
         return softmax_negative_binomial(hidden, weight, scale, self.bias, self.log_r, x.counts, x.log_depth, x.sections)

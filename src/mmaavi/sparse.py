@@ -30,9 +30,9 @@ class SparseRows:
 
     @staticmethod
     def from_scipy(x: sp.csr_array, device: torch.device | str = "cpu") -> "SparseRows":
-        indptr = torch.as_tensor(x.indptr.astype(np.int64), device=device)
-        indices = torch.as_tensor(x.indices.astype(np.int64), device=device)
-        return SparseRows(indptr, indices, torch.as_tensor(x.data, dtype=torch.float32, device=device), x.shape[1])
+        indptr = torch.tensor(x.indptr, dtype=torch.int64, device=device)
+        indices = torch.tensor(x.indices, dtype=torch.int64, device=device)
+        return SparseRows(indptr, indices, torch.tensor(x.data, dtype=torch.float32, device=device), x.shape[1])
 
     @property
     def n_rows(self) -> int:

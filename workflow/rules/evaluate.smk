@@ -1,9 +1,26 @@
+rule unintegrated:
+    input:
+        mosaic="results/{dataset}/{scenario}/mosaic.h5mu",
+    output:
+        embedding="results/{dataset}/{scenario}/unintegrated.h5ad",
+    log:
+        "logs/unintegrated/{dataset}/{scenario}.log",
+    conda:
+        "../../envs/main.yaml"
+    threads: 1
+    params:
+        code=script_hash("unintegrated.py"),
+    message:
+        "Reducing the unintegrated {wildcards.dataset}/{wildcards.scenario}, for the PCR score"
+    script:
+        "../scripts/unintegrated.py"
+
+
 rule score:
     input:
         embedding="results/{dataset}/{scenario}/{method}/{variant}/seed{seed}/embedding.h5ad",
         labels="results/{dataset}/{scenario}/labels.tsv",
-        # PCR compares with the zero-filled PCA, whatever else is run.
-        unintegrated="results/{dataset}/{scenario}/pca/default/seed0/embedding.h5ad",
+        unintegrated="results/{dataset}/{scenario}/unintegrated.h5ad",
     output:
         "results/{dataset}/{scenario}/{method}/{variant}/seed{seed}/scores.tsv",
     log:

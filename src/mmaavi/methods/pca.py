@@ -1,7 +1,8 @@
 """PCA of the zero-filled mosaic: what no integration gives.
 
 Input: log-normalised counts of all modalities side by side, centred over the cells that have the modality; unmeasured
-entries are zero, that is, the mean.
+entries are zero, that is, the mean. Without centring they are plain zeros, and the modality pattern dominates: the
+unintegrated data that the PCR score compares with.
 """
 
 from dataclasses import dataclass
@@ -41,13 +42,13 @@ def zero_filled(mosaic: Mosaic, centring: dict[str, Centring]) -> LinearOperator
     )
 
 
-def run(mosaic: Mosaic, seed: int, n_latent: int = 30) -> Result:
+def run(mosaic: Mosaic, seed: int, n_latent: int = 30, centred: bool = True) -> Result:
     """The first ``n_latent`` principal components; cells are scaled to the median depth of each modality."""
     centring = {}
     for m, x in mosaic.counts.items():
         x = x[mosaic.measured[m].to_numpy()]
         depth = float(np.median(x.sum(axis=1)))
-        centring[m] = Centring(depth, np.asarray(log_normalised(x, depth).mean(axis=0)).ravel())
+        centring[m] = Centring(depth, log_normalised(x, depth).mean(axis=0) * centred)
     filled = zero_filled(mosaic, centring)
     n_latent = min(n_latent, min(filled.shape) - 1)
     _, size, axes = svds(filled, n_latent, rng=np.random.default_rng(seed))

@@ -1,0 +1,159 @@
+"""From published file formats to the prepared mosaic, on miniature files."""
+
+import copy
+from pathlib import Path
+
+import anndata as ad
+import h5py
+import mudata as md
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import yaml
+from conftest import ROOT
+from mmaavi.dataset import prepare
+from mmaavi.errors import InputError
+from snakemake.utils import validate
+
+SCHEMA = ROOT / "workflow/schemas/dataset.schema.yaml"
+
+
+def config(**entries) -> dict:
+    entries = copy.deepcopy({"title": "test", "modalities": {"rna": {}}, **entries})
+    validate(entries, SCHEMA)
+    return entries
+
+
+def run(entries: dict, folder: Path, scenario: dict | None = None, assemblies: dict | None = None):
+    return prepare(entries, scenario or {}, lambda path: folder / path, assemblies or {})
+
+
+@pytest.fixture
+def npz(tmp_path, rng):
+    counts = sp.csr_matrix(rng.poisson(2.0, (4, 6)).astype(float))  # genes x cells, as published
+    sp.save_npz(tmp_path / "GxC.npz", counts)
+    (tmp_path / "genes.txt").write_text("g1\ng2\ng3\ng4\n")
+    cells = pd.DataFrame({"Batch": list("aabbcc"), "kind": ["x", "y", "Mis", "x", "y", "x"]}, index=[f"c{i}" for i in range(6)])
+    cells.to_csv(tmp_path / "meta.csv")
+    entry = {
+        "reader": "npz",
+        "modality": "rna",
+        "counts": "GxC.npz",
+        "features": "genes.txt",
+        "cells": "meta.csv",
+        "batch_column": "Batch",
+    }
+    return tmp_path, counts, entry | {"features_in_rows": True}
+
+
+def test_npz_with_tables_merged_batches_and_labels(npz):
+    folder, counts, entry = npz
+    labels = {"cell_type": {"column": "kind", "unassigned": ["Mis"], "rename": {"y": "why"}}}
+    prepared = run(config(inputs=[entry], batches={"ab": ["a", "b"]}, labels=labels, drop_empty=True), folder)
+    np.testing.assert_array_equal(prepared.mosaic.counts["rna"].toarray(), counts.T.toarray())
+    assert list(prepared.labels["batch"]) == ["ab"] * 4 + ["c"] * 2
+    assert list(prepared.labels["cell_type"].fillna("-")) == ["x", "why", "-", "x", "why", "x"]
+    assert list(prepared.mosaic.obs) == ["batch"]  # the labels stay apart
+
+
+def test_hdf5_by_feature_with_prefixed_cells(tmp_path, rng):
+    for name in ("a", "b"):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file["matrix/data"] = rng.poisson(3.0, (3, 5)).astype(float) + 1
+            file["matrix/features"] = np.array([b"g1", b"g2", b"g3"])
+            file["matrix/barcodes"] = np.array([f"AAC{i}".encode() for i in range(5)])  # the same in both
+    pd.DataFrame({"x": list("stuvw")}, index=range(1, 6)).to_csv(tmp_path / "cells.csv")
+    inputs = [{"reader": "hdf5", "modality": "rna", "counts": f"{b}.h5", "cells": "cells.csv", "batch": b} for b in "ab"]
+    prepared = run(config(inputs=inputs, labels={"type": {"column": "x"}}), tmp_path)
+    assert list(prepared.mosaic.cells[[0, 5]]) == ["a_AAC0", "b_AAC0"]
+    assert list(prepared.labels["type"]) == list("stuvw") * 2
+
+
+def test_h5mu_by_modality(tmp_path, rng):
+    def part(name, cells):
+        obs = pd.DataFrame({"batch": "one"}, index=cells)
+        return ad.AnnData(
+            sp.csr_matrix(rng.poisson(3.0, (len(cells), 3)).astype(np.float32) + 1),
+            obs=obs,
+            var=pd.DataFrame(index=[f"{name}{i}" for i in range(3)]),
+        )
+
+    md.MuData({"rna": part("g", ["c1", "c2"]), "adt": part("p", ["c2", "c3"])}).write(tmp_path / "m.h5mu")
+    inputs = [
+        {"reader": "h5mu", "modality": m, "counts": "m.h5mu", "name": n, "batch_column": "batch"}
+        for m, n in (("rna", "rna"), ("protein", "adt"))
+    ]
+    prepared = run(config(inputs=inputs, modalities={"rna": {}, "protein": {}}, mixed_batches=True), tmp_path)
+    assert list(prepared.labels["pattern"]) == ["rna", "rna+protein", "protein"]
+
+
+@pytest.fixture(scope="module")
+def demo():
+    entries = yaml.safe_load((ROOT / "config/datasets/demo.yaml").read_text())
+    for entry in entries["inputs"]:
+        entry |= {"n_cells": 300, "n_genes": 50, "n_proteins": 8}
+    validate(entries, SCHEMA)
+    return entries
+
+
+def test_what_is_hidden_becomes_truth_with_the_planted_links(demo, tmp_path):
+    prepared = run(demo, tmp_path)
+    mosaic, truth = prepared.mosaic, prepared.truth
+    assert not (mosaic.measured.loc[truth.cells] & truth.measured).any(axis=None)
+    assert (mosaic.measured.loc[truth.cells] | truth.measured).all(axis=None)
+    assert {m: list(t.index) for m, t in truth.var.items()} == {m: list(t.index) for m, t in mosaic.var.items()}
+    hidden = truth.counts["protein"][(truth.obs["batch"] == "batch1").to_numpy()]
+    assert hidden.sum() > 0
+    assert truth.guidance.nnz > 2 * 50
+    assert mosaic.provenance["edges"]["rna-protein"] == 8
+
+
+def test_scenarios_hide_more_and_subsample(demo, tmp_path):
+    prepared = run(demo, tmp_path, {"hide": {"batch1": ["atac"]}, "n_cells": 90})
+    assert prepared.labels["batch"].value_counts().to_dict() == {"batch1": 30, "batch2": 30, "batch3": 30}
+    assert set(prepared.labels["pattern"]) == {"rna", "rna+protein", "atac+protein"}
+    with pytest.raises(InputError, match="'hide' names a batch 'batch9'; did you mean 'batch"):
+        run(demo, tmp_path, {"hide": {"batch9": ["atac"]}})
+    with pytest.raises(InputError, match="modality 'attac' in batch 'batch1'; did you mean 'atac'"):
+        run(demo, tmp_path, {"hide": {"batch1": ["attac"]}})
+
+
+def broken_copy(entry, folder):
+    (folder / "GxC.npz").write_bytes((folder / "GxC.npz").read_bytes()[:100])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda e, f: e.update(batch_column="batch"), "no batch column 'batch'; did you mean 'Batch'"),
+        (lambda e, f: e.update(features_in_rows=False), "is 4 cells x 6 features, but 6 cells and 4 features are named"),
+        (broken_copy, "GxC.npz is no sparse matrix"),
+        (lambda e, f: (f / "genes.txt").write_text("g1\ng1\ng2\ng3\n"), "duplicate feature ids \\(g1\\)"),
+    ],
+)
+def test_files_that_do_not_fit_are_named(npz, change, message):
+    folder, _, entry = npz
+    change(entry, folder)
+    with pytest.raises(InputError, match=message):
+        run(config(inputs=[entry], drop_empty=True), folder)
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"labels": {"t": {"column": "Kind"}}}, "no input has the label column 'Kind'; did you mean 'kind'"),
+        ({"batches": {"new": ["z"]}}, "'batches' names values that 'Batch' lacks: z"),
+        ({"graph": [{"kind": "alias", "between": ["rna", "protein"]}]}, "the graph names a modality 'protein'"),
+    ],
+)
+def test_configs_that_do_not_fit_the_data_are_named(npz, entries, message):
+    folder, _, entry = npz
+    with pytest.raises(InputError, match=message):
+        run(config(inputs=[entry], drop_empty=True, **entries), folder)
+
+
+def test_a_truncated_hdf5_is_named(tmp_path):
+    (tmp_path / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    with pytest.raises(InputError, match="a.h5 cannot be opened"):
+        run(config(inputs=[{"reader": "hdf5", "modality": "rna", "counts": "a.h5", "batch": "a"}]), tmp_path)

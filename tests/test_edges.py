@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from mmaavi.edges import EdgeSampler
+from mmaavi.errors import InputError
+
+
+@pytest.fixture
+def graph(rng):
+    upper = np.triu(rng.random((25, 25)) < 0.15, 1) * rng.uniform(0.5, 2.0, (25, 25)) * rng.choice([-1, 1], (25, 25))
+    return sp.csr_array(upper + upper.T)
+
+
+def test_negatives_are_never_neighbours_nor_the_feature_itself(graph):
+    torch.manual_seed(0)
+    sample = EdgeSampler(graph, n_negatives=10).sample(3000)
+    linked = graph.toarray() != 0
+    np.fill_diagonal(linked, True)
+    source, target = sample.negatives.reshape(-1, 2).T.numpy()
+    assert not linked[source, target].any()
+    assert (sample.negatives[:, :, 0] == sample.positives[:, :1]).all()
+
+
+def test_positives_are_real_edges_with_their_sign(graph):
+    torch.manual_seed(0)
+    sample = EdgeSampler(graph).sample(2000)
+    looped = graph.toarray() + np.eye(25)
+    i, j = sample.positives.T.numpy()
+    np.testing.assert_array_equal(np.sign(looped[i, j]), sample.signs)
+
+
+def test_positives_come_in_proportion_to_their_weight(graph):
+    torch.manual_seed(0)
+    n = 200_000
+    i, j = EdgeSampler(graph, n_negatives=1).sample(n).positives.T.numpy()
+    drawn = sp.coo_array((np.ones(n), (i, j)), shape=(25, 25)).toarray() / n
+    weight = np.abs(graph.toarray()) + np.eye(25)
+    expected = weight / weight.sum()
+    assert np.abs(drawn - expected).max() < 5 * np.sqrt(expected.max() / n)
+
+
+def test_negatives_come_by_degree(graph):
+    torch.manual_seed(0)
+    sampler = EdgeSampler(graph, n_negatives=50)
+    lonely = 7  # of one source, all targets that are no neighbours
+    sample = sampler.sample(40_000)
+    target = sample.negatives[sample.positives[:, 0] == lonely, :, 1].flatten().numpy()
+    linked = graph.toarray() != 0
+    np.fill_diagonal(linked, True)
+    degree = np.where(linked[lonely], 0, linked.sum(axis=1))
+    np.testing.assert_allclose(np.bincount(target, minlength=25) / len(target), degree / degree.sum(), atol=0.01)
+
+
+def test_a_feature_linked_to_all_others_is_refused():
+    star = np.zeros((5, 5))
+    star[2], star[:, 2] = 1, 1
+    with pytest.raises(InputError, match="feature 2 .* linked to all others"):
+        EdgeSampler(sp.csr_array(star))

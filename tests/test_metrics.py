@@ -1,0 +1,103 @@
+import numpy as np
+import pandas as pd
+import pytest
+from mmaavi import metrics
+from scipy.spatial.distance import cdist
+from sklearn.metrics import silhouette_score
+
+
+def cells(rng, separation: float, shift: float, n: int = 240):
+    labels, batch = rng.choice(["a", "b", "c"], n), rng.choice(["x", "y"], n)
+    centres = {"a": (0, 0, 0), "b": (separation, 0, 0), "c": (0, separation, 0)}
+    x = np.array([centres[label] for label in labels]) + rng.normal(size=(n, 3))
+    x[:, 2] += shift * (batch == "x")
+    return x.astype(np.float32), labels, batch
+
+
+def by_metric(scores):
+    return {s.metric: s for s in scores if s.group == "all"}
+
+
+@pytest.fixture
+def unmixed(rng):
+    return cells(rng, separation=0, shift=8)[0]
+
+
+def test_good_embeddings_score_above_bad_ones(rng, unmixed):
+    x, labels, batch = cells(rng, separation=10, shift=0)
+    good = by_metric(metrics.integration_scores(x, labels, batch, batch, unmixed))
+    bad = by_metric(metrics.integration_scores(unmixed, labels, batch, batch, unmixed))
+    for metric in [*metrics.BIO, *metrics.BATCH, *metrics.AGGREGATES, *metrics.MOSAIC]:
+        assert good[metric].value > bad[metric].value, metric
+        assert good[metric].note == "", metric
+
+
+def test_the_total_weighs_the_families_as_scib_metrics_does(rng, unmixed):
+    x, labels, batch = cells(rng, separation=3, shift=1)
+    scores = by_metric(metrics.integration_scores(x, labels, batch, batch, unmixed))
+    bio, correction = (np.mean([scores[m].value for m in family]) for family in (metrics.BIO, metrics.BATCH))
+    assert scores["total"].value == pytest.approx(0.6 * bio + 0.4 * correction)
+    assert scores["silhouette_label"].value == pytest.approx((silhouette_score(x, labels) + 1) / 2, abs=1e-4)
+
+
+def test_neighbours_are_exact_with_the_cell_itself_first(rng):
+    x = rng.normal(size=(50, 4))
+    near = metrics.neighbours(x, 7)
+    distances = np.sort(cdist(x, x), axis=1)[:, :7]
+    np.testing.assert_allclose(near.distances, distances, atol=1e-6)
+    np.testing.assert_array_equal(near.indices[:, 0], np.arange(50))
+
+
+def test_undefined_scores_are_missing_with_a_reason_and_stop_nothing(rng, unmixed):
+    x, labels, batch = cells(rng, separation=10, shift=0)
+    apart = np.where(labels == "a", "x", "y")  # each label in one batch only
+    scores = by_metric(metrics.integration_scores(x, labels, apart, np.full(len(x), "rna"), unmixed))
+    for metric in ("bras", "ilisi_pattern"):
+        assert np.isnan(scores[metric].value)
+        assert scores[metric].note
+    assert "bras" in scores["batch"].note
+    assert np.isfinite(scores["silhouette_label"].value)
+
+
+def test_without_labels_the_scores_that_need_them_are_missing(rng, unmixed):
+    x, _, batch = cells(rng, separation=10, shift=0)
+    scores = by_metric(metrics.integration_scores(x, None, batch, batch, unmixed))
+    assert scores["silhouette_label"].note == "the dataset has no labels"
+    assert np.isfinite(scores["ilisi"].value)
+    assert np.isnan(scores["total"].value)
+
+
+def test_label_transfer_asks_only_for_labels_that_the_reference_has(rng):
+    x, labels, batch = cells(rng, separation=12, shift=0)
+    labels = np.where((labels == "c") & (batch == "x"), "only_x", labels)
+    scores = {s.group: s.value for s in metrics.label_transfer(x, labels, batch)}
+    assert scores["from y"] == pytest.approx(1.0)
+    assert scores["all"] == pytest.approx((scores["from x"] + scores["from y"]) / 2)
+
+
+def test_matching_agrees_with_brute_force(rng):
+    x = rng.normal(size=(40, 3))
+    y = x + 0.7 * rng.normal(size=(40, 3))
+    d = cdist(x, y)
+    own = np.diag(d)
+    closer = np.concatenate([(d < own[:, None]).sum(axis=1), (d < own).sum(axis=0)])
+    foscttm, matching = metrics.matching_scores(x, y, "pair")
+    assert foscttm.value == pytest.approx(closer.mean() / 39)
+    assert matching.value == pytest.approx((closer < 10).mean())
+
+
+def test_matching_is_zero_for_the_same_points_and_half_by_chance(rng):
+    x = rng.normal(size=(500, 3))
+    assert metrics.matching_scores(x, x, "pair")[0].value == 0
+    assert metrics.matching_scores(x, rng.permutation(x), "pair")[0].value == pytest.approx(0.5, abs=0.05)
+
+
+def test_the_interval_is_students(rng):
+    table = pd.DataFrame({"method": "m", "seed": [0, 1, 2], "value": [0.1, 0.2, 0.6]})
+    (row,) = metrics.summarise(table, ["method"]).to_dict("records")
+    half = 4.302653 * np.std([0.1, 0.2, 0.6], ddof=1) / np.sqrt(3)
+    assert row["mean"] == pytest.approx(0.3)
+    assert row["high"] - row["mean"] == pytest.approx(half, rel=1e-5)
+    single = metrics.summarise(table.iloc[:1], ["method"]).iloc[0]
+    assert single["n_seeds"] == 1
+    assert np.isnan(single["low"])

@@ -1,0 +1,130 @@
+from itertools import chain, combinations
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from mmaavi.data import MosaicData
+from mmaavi.edges import EdgeSampler
+from mmaavi.model import MosaicVAE, Settings
+from mmaavi.networks import Discriminator, GatedAttention, GuidanceGraph, MixturePrior
+from torch.distributions import Normal
+
+SETTINGS = Settings(n_components=4, n_latent=6, n_continuous=5, n_fused=8, width=16)
+
+
+@pytest.fixture(scope="module")
+def network(mosaic):
+    torch.manual_seed(0)
+    data = MosaicData(mosaic, mosaic.batches)
+    return MosaicVAE(SETTINGS, data.scaling, len(mosaic.batches), mosaic.guidance), data
+
+
+def subsets(n: int):
+    return list(chain.from_iterable(combinations(range(n), k) for k in range(1, n + 1)))
+
+
+@pytest.mark.parametrize("subset", subsets(3))
+def test_attention_is_a_softmax_over_the_measured_modalities(subset):
+    torch.manual_seed(0)
+    attention = GatedAttention(["a", "b", "c"], 5)
+    h = torch.randn(3, 4, 5)
+    names = ["a", "b", "c"]
+    fused, weights = attention({names[i]: h[i] for i in subset}, {names[i]: torch.arange(4) for i in subset}, 4)
+    scores = np.full((4, 3), -np.inf)
+    for i in subset:
+        w, b = (p.detach().numpy() for p in (attention.gate[names[i]].weight, attention.gate[names[i]].bias))
+        raw = h[i].numpy() @ w.T + b
+        scores[:, i] = 1 / (1 + np.exp(-raw[:, 0])) * np.tanh(raw[:, 1])
+    alpha = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(weights.detach(), alpha, atol=1e-6)
+    np.testing.assert_allclose(fused.detach(), np.einsum("nm,mnk->nk", alpha, h.numpy()), atol=1e-6)
+
+
+def test_a_missing_modality_gets_no_gradient(mosaic, network):
+    model, data = network
+    cells = np.flatnonzero((mosaic.obs["batch"] == "batch1").to_numpy())[:40]  # RNA + ATAC
+    model.zero_grad()
+    model.train()
+    model.total(model.loss_terms(data.minibatch(cells), EdgeSampler(mosaic.guidance).sample(20))).backward()
+    for part in (model.encoder.modality["protein"], model.encoder.attention.gate["protein"], model.decoder["protein"]):
+        assert all(p.grad is None or not p.grad.any() for p in part.parameters())
+    assert all(p.grad.any() for p in model.encoder.modality["rna"].parameters() if p.ndim > 1)
+
+
+def test_every_other_parameter_gets_a_finite_gradient(mosaic, network):
+    model, data = network
+    model.zero_grad()
+    model.train()
+    cells = np.arange(0, len(mosaic.cells), 2)
+    model.total(model.loss_terms(data.minibatch(cells), EdgeSampler(mosaic.guidance).sample(20))).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+def test_kl_terms_agree_with_monte_carlo():
+    torch.manual_seed(0)
+    prior = MixturePrior(n_latent=3, n_continuous=2, n_components=3, width=8).double()
+    z = torch.randn(2, 3, dtype=torch.float64)
+    q_z = Normal(z + 0.1, torch.full_like(z, 0.5))
+    draws = 20_000
+    with torch.no_grad():
+        many = prior(z.repeat(draws, 1), Normal(q_z.loc.repeat(draws, 1), q_z.scale.repeat(draws, 1)))
+        exact = {name: term.reshape(draws, 2).mean(dim=0) for name, term in many.items()}
+
+        # The same expectations by drawing c and u instead of summing over c and using closed forms.
+        q_c = prior.q_c(z)
+        c = q_c.sample((draws,))  # (draws, 2)
+        onehot = torch.nn.functional.one_hot(c, 3).double()
+        q_u = prior.q_u_head(prior.q_u_net(torch.cat([z.expand(draws, 2, 3), onehot], dim=2)))
+        u = q_u.sample()
+        p_z = prior.p_z_head(torch.cat([u, onehot], dim=2))
+        drawn = {
+            "kl_z": q_z.log_prob(z).sum(dim=1) - p_z.log_prob(z).sum(dim=2).mean(dim=0),
+            "kl_u": (q_u.log_prob(u) - Normal(0.0, 1.0).log_prob(u)).sum(dim=2).mean(dim=0),
+            "kl_c": (q_c.log_prob(c) + np.log(3)).mean(dim=0),
+        }
+    for name in exact:
+        torch.testing.assert_close(exact[name], drawn[name], atol=0.05, rtol=0.03, msg=lambda m, name=name: f"{name}: {m}")
+
+
+def test_the_gradient_to_the_encoder_is_reversed_and_scaled():
+    torch.manual_seed(0)
+    z = torch.randn(10, 4, requires_grad=True)
+    batch = torch.arange(10) % 2
+
+    def gradients(strength):
+        discriminator = Discriminator(4, 2, 8, 0.0, strength)
+        discriminator.load_state_dict(state)
+        loss = discriminator(z, batch)
+        return torch.autograd.grad(loss, [z, discriminator.net[0].weight])
+
+    state = Discriminator(4, 2, 8, 0.0, 1.0).state_dict()
+    (forward_z, forward_w), (reversed_z, reversed_w) = gradients(-1.0), gradients(20.0)
+    torch.testing.assert_close(reversed_z, -20 * forward_z)
+    torch.testing.assert_close(reversed_w, forward_w)
+
+
+def test_propagation_and_edge_loss_are_the_dense_ones(rng):
+    torch.manual_seed(0)
+    upper = np.triu(rng.random((12, 12)) < 0.3, 1) * rng.choice([-1.0, 1.0], (12, 12))
+    graph = sp.csr_array((upper + upper.T).astype(np.float32))
+    module = GuidanceGraph(graph, 4)
+    dense = torch.as_tensor(graph.toarray() + np.eye(12, dtype=np.float32))
+    scaled = dense / dense.abs().sum(dim=1, keepdim=True).sqrt()
+    torch.testing.assert_close(module.q_v().loc, module.head.mean(scaled @ module.table))
+    module.q_v().loc.sum().backward()
+    expected = scaled.T @ (torch.ones(12, 4) @ module.head.mean.weight)
+    torch.testing.assert_close(module.table.grad, expected)
+
+    sample = EdgeSampler(graph, n_negatives=3).sample(40)
+    v = torch.randn(12, 4)
+    ours = GuidanceGraph.edge_nll(v, sample.positives, sample.signs, sample.negatives)
+    probability = torch.sigmoid(v @ v.T)
+    flipped = torch.sigmoid(-(v @ v.T))
+    i, j = sample.positives.T
+    p = torch.where(sample.signs > 0, probability[i, j], flipped[i, j])
+    a, b = sample.negatives.unbind(dim=2)
+    q = torch.where(sample.signs[:, None] > 0, probability[a, b], flipped[a, b])
+    torch.testing.assert_close(ours, 0.5 * (-p.log().mean() - (1 - q).log().mean()))
