@@ -3,6 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+
 from mmaavi.data import LARGEST_Z_SCORE, MosaicData
 from mmaavi.sparse import SparseRows
 

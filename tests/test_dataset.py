@@ -12,9 +12,10 @@ import pytest
 import scipy.sparse as sp
 import yaml
 from conftest import ROOT
+from snakemake.utils import validate
+
 from mmaavi.dataset import prepare
 from mmaavi.errors import InputError
-from snakemake.utils import validate
 
 SCHEMA = ROOT / "workflow/schemas/dataset.schema.yaml"
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+
 from mmaavi.edges import EdgeSampler
 from mmaavi.errors import InputError
 

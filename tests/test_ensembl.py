@@ -6,6 +6,7 @@ from urllib.parse import parse_qs, urlparse
 import pandas as pd
 import pytest
 import requests
+
 from mmaavi import ensembl
 from mmaavi.errors import InputError
 

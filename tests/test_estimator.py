@@ -3,12 +3,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score
+
 from mmaavi import simulate
 from mmaavi.errors import InputError
 from mmaavi.estimator import MMAAVI
 from mmaavi.model import MosaicVAE, Settings
-from sklearn.cluster import KMeans
-from sklearn.metrics import adjusted_rand_score
 
 QUICK = Settings(n_components=6, width=32, n_fused=16, n_latent=8, n_continuous=8, n_steps=300, minibatch_size=60)
 

@@ -3,6 +3,7 @@ import pytest
 import scipy.sparse as sp
 import scipy.stats
 import torch
+
 from mmaavi import likelihoods
 from mmaavi.likelihoods import Section, negative_binomial_nll, softmax_negative_binomial
 from mmaavi.sparse import SparseRows, sparse_linear

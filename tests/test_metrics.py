@@ -1,9 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from mmaavi import metrics
 from scipy.spatial.distance import cdist
 from sklearn.metrics import silhouette_score
+
+from mmaavi import metrics
 
 
 def cells(rng, separation: float, shift: float, n: int = 240):

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from torch.distributions import Normal
+
 from mmaavi.data import MosaicData
 from mmaavi.edges import EdgeSampler
 from mmaavi.model import MosaicVAE, Settings
 from mmaavi.networks import Discriminator, GatedAttention, GuidanceGraph, MixturePrior
-from torch.distributions import Normal
 
 SETTINGS = Settings(n_components=4, n_latent=6, n_continuous=5, n_fused=8, width=16)
 

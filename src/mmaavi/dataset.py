@@ -141,7 +141,10 @@ def _stack(modality: str, parts: list[ad.AnnData]) -> ad.AnnData:
 def link(mosaic: Mosaic, config: dict, locate: Locate, assemblies: dict[str, pd.DataFrame]) -> tuple[Mosaic, pd.DataFrame]:
     """The mosaic with its guidance graph, by the recipes of the dataset config, and the report on assemblies."""
     edges, report = [], guidance.assembly_report(pd.Index([]), pd.DataFrame(), {})
-    loci = None if config["coordinates"] is None else guidance.read_coordinates(locate(config["coordinates"]))
+    if config["coordinates"] is not None:
+        loci = guidance.read_coordinates(locate(config["coordinates"]))
+    else:
+        loci = assemblies.get(config["assembly"])  # None: those of the feature table
     for recipe in config["graph"]:
         source, target = recipe["between"]
         for m in (source, target):
