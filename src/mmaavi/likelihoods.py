@@ -122,12 +122,14 @@ def _block(logit, scale, bias, log_r, r, log_depth, entries, gradients) -> Tenso
     )
     softplus = torch.log1p(odds)
     r_x = r[columns]
-    nll = (softplus @ r).sum() + (x * F.softplus(-a) + torch.lgamma(r_x) + torch.lgamma(x + 1) - torch.lgamma(x + r_x)).sum()
+    nll = (softplus @ r).sum() + (
+        x * F.softplus(-a) + torch.lgamma(r)[columns] + torch.lgamma(x + 1) - torch.lgamma(x + r_x)
+    ).sum()
     if gradients is None:
         return nll
     d_scale, d_bias, d_log_r = gradients
     d_log_r += r * softplus.sum(dim=0)
-    d_log_r.index_add_(0, columns, r_x * (torch.digamma(r_x) - torch.digamma(x + r_x)))
+    d_log_r.index_add_(0, columns, r_x * (torch.digamma(r)[columns] - torch.digamma(x + r_x)))
     d_a = odds.div_(odds + 1).mul_(r)  # (n, G): r sigmoid(a)
     d_a.index_put_((rows, columns), -x * torch.sigmoid(-a), accumulate=True)
     d_log_r -= d_a.sum(dim=0)

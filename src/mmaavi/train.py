@@ -50,7 +50,7 @@ def train(model: MosaicVAE, data: MosaicData, edges: EdgeSampler, seed: int, pro
     seed
         Seed of the split, the minibatches and all noise.
     progress
-        Show a progress bar.
+        Show a progress bar on a terminal.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def train(model: MosaicVAE, data: MosaicData, edges: EdgeSampler, seed: int, pro
         optimiser, s.learning_rate, total_steps=n_epochs * per_epoch, pct_start=WARM_UP
     )
     history = []
-    with tqdm(total=n_epochs * per_epoch, desc="training", unit="step", disable=not progress) as bar:
+    with tqdm(total=n_epochs * per_epoch, desc="training", unit="step", disable=None if progress else True) as bar:
         for epoch in range(n_epochs):
             start = time.perf_counter()
             model.train()

@@ -12,7 +12,7 @@ rule integrate:
         "results/{dataset}/{scenario}/{method}/{variant}/seed{seed}/benchmark.tsv"
     conda:
         "../../envs/main.yaml"
-    threads: 1
+    threads: 2
     resources:
         mem_mb=8000,
     params:

@@ -12,10 +12,14 @@ from mmaavi.methods import load_method
 from mmaavi.mosaic import load
 from mmaavi.scenarios import only
 
+MANY_FEATURES = 5000
+
 log_to(snakemake.log[0])
-torch.set_num_threads(snakemake.threads)
-threadpool_limits(snakemake.threads)
 mosaic = load(snakemake.input.mosaic)
+# Layers of a few thousand features are done before a second thread has started.
+threads = snakemake.threads if sum(mosaic.n_features.values()) > MANY_FEATURES else 1
+torch.set_num_threads(threads)
+threadpool_limits(threads)
 settings = {k: v for k, v in snakemake.params.settings.items() if k != "labels"}
 if snakemake.params.settings.get("labels"):
     table = pd.read_csv(snakemake.input.labels, sep="\t", index_col="cell", dtype=str)
