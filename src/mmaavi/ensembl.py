@@ -77,7 +77,7 @@ def fetch_coordinates(
     """
     mart = _PatientDataset(dataset, host=host, port=port, timeout=timeout, retries=retries)
     try:
-        table = mart.query(list(ATTRIBUTES), filters={"chromosome_name": chromosomes}, use_attr_names=True, dtypes=None)
+        table = mart.query(list(ATTRIBUTES), filters={"chromosome_name": chromosomes}, use_attr_names=True)
     except InputError:
         raise
     except Exception as error:  # requests, XML and pandas errors all mean that the host answered wrongly

@@ -1,0 +1,109 @@
+"""The presets, schemas, environments and documents agree with each other."""
+
+import re
+
+import pytest
+import yaml
+from conftest import ROOT
+from snakemake.utils import validate
+
+DATASETS = sorted((ROOT / "config/datasets").glob("*.yaml"))
+PRESETS = [ROOT / f"config/{name}.yaml" for name in ("config", "quickstart", "real")]
+
+
+def read(path, schema=None):
+    content = yaml.safe_load(path.read_text())
+    if schema:
+        validate(content, ROOT / f"workflow/schemas/{schema}.schema.yaml")
+    return content
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda p: p.stem)
+def test_presets_are_valid_and_name_datasets_that_exist(path):
+    content = read(path, "config")
+    assert {*content["datasets"]} <= {p.stem for p in DATASETS}
+
+
+def test_the_default_config_shows_the_schemas_defaults():
+    schema = read(ROOT / "workflow/schemas/config.schema.yaml")
+    shown = read(PRESETS[0])
+    for key, spec in schema["properties"].items():
+        if "default" in spec:
+            assert shown[key] == spec["default"], key
+
+
+@pytest.mark.parametrize("path", DATASETS, ids=lambda p: p.stem)
+def test_datasets_are_valid_and_cited(path):
+    content = read(path, "dataset")
+    assert content["citation"]
+    used = {entry.get(k) for entry in content["inputs"] for k in ("counts", "features", "cells")}
+    used |= {recipe["aliases"] for recipe in content["graph"]}
+    assert used - {None} == {source["path"] for source in content["sources"]}
+
+
+def objects(schema: dict):
+    if schema.get("type") == "object" and "properties" in schema:
+        yield schema
+    for value in schema.values():
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, dict):
+                yield from objects(child)
+
+
+@pytest.mark.parametrize("name", ["config", "dataset", "assemblies"])
+def test_unknown_keys_are_errors_everywhere(name):
+    for schema in objects(read(ROOT / f"workflow/schemas/{name}.schema.yaml")):
+        open_on_purpose = set(schema["properties"]) == {"labels"}  # settings of a variant, checked by the method
+        closed = schema.get("additionalProperties") is False or schema.get("unevaluatedProperties") is False
+        assert closed or open_on_purpose, schema["properties"].keys()
+
+
+@pytest.mark.parametrize("change", [{"dataset": ["demo"]}, {"experiments": {"e": {"method": {}}}}, {"mirror": 3}])
+def test_a_misspelt_or_mistyped_key_is_refused(change):
+    with pytest.raises(Exception, match="(?i)additional|required|not of type|not valid"):
+        validate(read(PRESETS[0]) | change, ROOT / "workflow/schemas/config.schema.yaml")
+
+
+def test_every_key_is_described_in_the_config_readme():
+    text = (ROOT / "config/README.md").read_text()
+    for name in ("config", "dataset", "assemblies"):
+        for schema in objects(read(ROOT / f"workflow/schemas/{name}.schema.yaml")):
+            for key in schema["properties"]:
+                assert f"`{key}`" in text, f"{name}: {key}"
+
+
+def test_sources_are_those_of_the_mirror(mirror):
+    rows = [line.split("\t") for line in (mirror / "SOURCES.tsv").read_text().splitlines()[1:]]
+    known = {path: (url, sha256) for path, url, _size, sha256, _blob in rows}
+    sources = [s for p in DATASETS for s in read(p, "dataset")["sources"]]
+    sources += [a for a in read(ROOT / "config/assemblies.yaml", "assemblies").values() if "path" in a]
+    for source in sources:
+        assert (source["url"], source["sha256"]) == known[source["path"]], source["path"]
+
+
+def pins(path, separator):
+    lines = (line.split("#")[0].strip().lstrip("- ") for line in path.read_text().splitlines())
+    return dict(line.split(separator) for line in lines if re.fullmatch(rf"[\w.-]+{separator}[\w.]+", line))
+
+
+def test_conda_and_pip_pin_the_same_versions():
+    on_pip = {"pytorch": "torch", "python-igraph": "igraph", "matplotlib-base": "matplotlib"}
+    lock = {name.lower(): version for name, version in pins(ROOT / "envs/requirements.lock", "==").items()}
+    conda = pins(ROOT / "envs/main.yaml", "=")
+    assert conda.pop("python") == "3.11"
+    assert len(conda) > 15
+    for name, version in conda.items():
+        assert lock[on_pip.get(name, name)] == version, name
+
+
+def test_every_rule_names_its_environment_log_and_message():
+    for path in (ROOT / "workflow/rules").glob("*.smk"):
+        for rule in re.split(r"\nrule ", "\n" + path.read_text())[1:]:
+            for directive in ("conda", "log", "message", "threads"):
+                assert f"    {directive}:" in rule, f"{path.name}: {rule.splitlines()[0]} lacks {directive}"
+
+
+def test_no_code_names_a_dataset():
+    names = {p.stem for p in DATASETS} - {"demo"}
+    for path in [*ROOT.glob("src/**/*.py"), *ROOT.glob("workflow/**/*.smk"), *ROOT.glob("workflow/scripts/*.py")]:
+        assert not [n for n in names if n in path.read_text()], path

@@ -1,0 +1,85 @@
+import ast
+
+import pytest
+
+from mmaavi import experiments
+from mmaavi.errors import InputError
+from mmaavi.experiments import PACKAGE, Run, all_runs, check_names, code_hash, expand
+
+EXPERIMENT = {
+    "datasets": [],
+    "scenarios": ["full"],
+    "methods": {"mmaavi": ["default", "k08"], "pca": ["default"]},
+    "seeds": [0, 1],
+}
+
+
+def test_an_experiment_is_all_combinations():
+    runs = expand(EXPERIMENT, ["a", "b"])
+    assert len(runs) == len(set(runs)) == 2 * 3 * 2
+    assert runs[0].folder == "results/a/full/mmaavi/default/seed0"
+    assert {r.dataset for r in expand(EXPERIMENT | {"datasets": ["b"]}, ["a", "b"])} == {"b"}
+
+
+def test_a_run_of_two_experiments_is_computed_once():
+    other = EXPERIMENT | {"methods": {"pca": ["default"]}, "seeds": [0, 5]}
+    runs = all_runs({"one": EXPERIMENT, "two": other}, ["a"])
+    assert len(runs) == 6 + 1
+    assert runs.count(Run("a", "full", "pca", "default", 0)) == 1
+
+
+def config(**changes):
+    variants = {"mmaavi": {"default": {}, "k08": {}}, "pca": {"default": {}}, "cell_type": {"default": {"labels": True}}}
+    return {"scenarios": {"full": {}}, "variants": variants, "experiments": {"e": EXPERIMENT | changes}}
+
+
+DATASETS = {"a": {"labels": {"cell_type": {}}}, "bare": {"labels": {}}}
+
+
+def test_names_that_fit_pass():
+    check_names(config(), DATASETS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"datasets": ["aa"]}, "experiment 'e' names a dataset 'aa'; did you mean 'a'"),
+        ({"scenarios": ["ful"]}, "a scenario 'ful'; did you mean 'full'"),
+        ({"methods": {"mmavi": ["default"]}}, "a method 'mmavi' without variants; did you mean 'mmaavi'"),
+        ({"methods": {"mmaavi": ["k8"]}}, "a variant 'mmaavi/k8'; did you mean 'k08'"),
+        ({"methods": {"cell_type": ["default"]}}, "'cell_type/default' needs labels, which dataset 'bare' does not have"),
+    ],
+)
+def test_names_that_do_not_exist_are_refused(changes, message):
+    with pytest.raises(InputError, match=message):
+        check_names(config(**changes), DATASETS)
+
+
+def test_the_hash_follows_imports(tmp_path, monkeypatch):
+    package = tmp_path / "mmaavi"
+    (package / "methods").mkdir(parents=True)
+    (package / "methods/__init__.py").write_text("")
+    (package / "methods/pca.py").write_text("from ..mosaic import Mosaic\n")
+    (package / "methods/deep.py").write_text("from ..estimator import fit\n")
+    (package / "estimator.py").write_text("from .networks import net\nfrom . import mosaic\n")
+    (package / "networks.py").write_text("net = 1\n")
+    (package / "mosaic.py").write_text("Mosaic = 1\n")
+    monkeypatch.setattr(experiments, "PACKAGE", package)
+
+    def hashes():
+        return [code_hash(package / "methods" / f"{m}.py") for m in ("pca", "deep")]
+
+    before = hashes()
+    (package / "networks.py").write_text("net = 2\n")
+    after = hashes()
+    assert before[0] == after[0]
+    assert before[1] != after[1]
+    (package / "mosaic.py").write_text("Mosaic = 2\n")
+    assert all(a != b for a, b in zip(after, hashes(), strict=True))
+
+
+def test_imports_of_the_package_are_those_that_the_hash_sees():
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):  # `import mmaavi.x` would be overlooked
+                assert not any(alias.name.startswith("mmaavi") for alias in node.names), file
