@@ -84,15 +84,21 @@ def test_matching_agrees_with_brute_force(rng):
     d = cdist(x, y)
     own = np.diag(d)
     closer = np.concatenate([(d < own[:, None]).sum(axis=1), (d < own).sum(axis=0)])
-    foscttm, matching = metrics.matching_scores(x, y, "pair")
-    assert foscttm.value == pytest.approx(closer.mean() / 39)
-    assert matching.value == pytest.approx((closer < 10).mean())
+    third = np.full_like(x, np.nan)
+    third[:10] = y[:10]
+    scores = {(s.metric, s.group): s.value for s in metrics.matching_scores({"a": x, "b": y, "c": third})}
+    assert scores["foscttm", "a - b"] == pytest.approx(closer.mean() / 39)
+    assert scores["matching", "a - b"] == pytest.approx((closer < 10).mean())
+    assert scores["foscttm", "b - c"] == 0  # of the ten cells that have both
+    pairs = [scores["foscttm", pair] for pair in ("a - b", "a - c", "b - c")]
+    assert scores["foscttm", "all"] == pytest.approx(np.mean(pairs))
 
 
 def test_matching_is_zero_for_the_same_points_and_half_by_chance(rng):
     x = rng.normal(size=(500, 3))
-    assert metrics.matching_scores(x, x, "pair")[0].value == 0
-    assert metrics.matching_scores(x, rng.permutation(x), "pair")[0].value == pytest.approx(0.5, abs=0.05)
+    assert metrics.matching_scores({"a": x, "b": x})[0].value == 0
+    assert metrics.matching_scores({"a": x, "b": rng.permutation(x)})[0].value == pytest.approx(0.5, abs=0.05)
+    assert metrics.matching_scores({}) == []
 
 
 def test_the_interval_is_students(rng):

@@ -56,7 +56,7 @@ def test_the_demo_recovers_the_planted_types(demo):
     assert mean.loc["cell_type", "total"] > mean.loc["pca", "total"]
     assert (summary.query("method == 'mmaavi' and metric == 'total'")["n_seeds"] == 3).all()
     matching = pd.read_csv(demo / "results/tables/summary.tsv", sep="\t").query("metric == 'foscttm'")
-    assert set(matching["group"]) == {"rna - atac", "rna - protein", "atac - protein"}
+    assert set(matching["group"]) == {"rna - atac", "rna - protein", "atac - protein", "all"}
     ours = matching.query("method == 'mmaavi'")["mean"]
     assert ours.max() < matching.query("method == 'pca'")["mean"].min()
 

@@ -5,6 +5,7 @@ An undefined score is missing with its reason, and never stops the others.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import combinations
 from unittest import mock
 
 import numpy as np
@@ -166,26 +167,29 @@ def _balanced_accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
     return float(np.mean([(predicted[truth == label] == label).mean() for label in np.unique(truth)]))
 
 
-def matching_scores(first: np.ndarray, second: np.ndarray, group: str) -> list[Score]:
-    """How near the two halves of each cell are, embedded one without the other.
+def matching_scores(halves: dict[str, np.ndarray]) -> list[Score]:
+    """How near the halves of each cell are, each embedded from one modality without the others.
 
     Parameters
     ----------
-    first, second
-        Embeddings of the same cells in the same order, from one modality each; shape (n_cells, d).
-    group
-        Name of the pair of modalities.
+    halves
+        Modality -> embeddings of the same cells in the same order, of shape (n_cells, d); NaN rows where a cell has none.
 
     Returns
     -------
-    ``foscttm``: share of the other cells that are closer than the true match, averaged over both directions (0 is
-    perfect, 0.5 is chance); ``matching``: share of cells whose true match is among the ten nearest. Computed in blocks.
+    For each pair of modalities, and their mean: ``foscttm``, the share of the other cells that are closer than the true
+    match, averaged over both directions (0 is perfect, 0.5 is chance); ``matching``, the share of cells whose true match
+    is among the ten nearest. Computed in blocks.
     """
-    ranks = np.concatenate([_ranks_of_match(first, second), _ranks_of_match(second, first)])
-    return [
-        Score("foscttm", group, float(ranks.mean() / max(len(first) - 1, 1))),
-        Score("matching", group, float((ranks < MATCHES_ALLOWED).mean())),
-    ]
+    scores = []
+    for (a, x), (b, y) in combinations(halves.items(), 2):
+        both = np.isfinite(x).all(axis=1) & np.isfinite(y).all(axis=1)
+        if both.any():
+            ranks = np.concatenate([_ranks_of_match(x[both], y[both]), _ranks_of_match(y[both], x[both])])
+            scores.append(Score("foscttm", f"{a} - {b}", float(ranks.mean() / max(both.sum() - 1, 1))))
+            scores.append(Score("matching", f"{a} - {b}", float((ranks < MATCHES_ALLOWED).mean())))
+    means = [Score(m, "all", float(np.mean([s.value for s in scores if s.metric == m]))) for m in TRUTH if scores]
+    return scores + means
 
 
 def _ranks_of_match(x: np.ndarray, y: np.ndarray) -> np.ndarray:

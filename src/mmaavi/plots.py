@@ -122,8 +122,7 @@ def score_panels(summary: pd.DataFrame, scores: pd.DataFrame, title: str) -> Fig
         Of the dataset.
     """
     families = {"Aggregates": AGGREGATES, "Bio conservation": BIO, "Batch correction": BATCH, "Mosaic": MOSAIC | TRUTH}
-    summary = _named(summary)
-    scores = _named(scores)
+    summary, scores = (_named(table[table["group"] == "all"]) for table in (summary, scores))
     methods = list(dict.fromkeys(summary["name"]))
     place = {name: -i for i, name in enumerate(methods)}
     colour = dict(zip(methods, COLOURS, strict=False))
@@ -136,7 +135,7 @@ def score_panels(summary: pd.DataFrame, scores: pd.DataFrame, title: str) -> Fig
         for axis in row[len(metrics) :]:
             axis.set_visible(False)
         for i, (axis, metric) in enumerate(zip(row, metrics, strict=False)):
-            part = summary[(summary["metric"] == metric) & _overall(summary)]
+            part = summary[summary["metric"] == metric]
             for _, line in part.iterrows():
                 y = place[line["name"]]
                 if np.isfinite(line["mean"]):
@@ -149,14 +148,14 @@ def score_panels(summary: pd.DataFrame, scores: pd.DataFrame, title: str) -> Fig
                     )
                 else:
                     axis.text(0.02, y, "not defined", fontsize=6, va="center", color="0.45")
-            dots = scores[(scores["metric"] == metric) & _overall(scores)]
+            dots = scores[scores["metric"] == metric]
             axis.scatter(dots["value"], dots["name"].map(place), s=5, color="0.25", zorder=3, linewidth=0)
             axis.set(xlim=(-0.03, 1.06), ylim=(-len(methods) + 0.4, 0.75), yticks=list(place.values()))
             axis.set_yticklabels(methods if i == 0 else [])
             axis.tick_params(axis="y", length=0)
             axis.grid(axis="x", lw=0.4, color="0.88")
             axis.set_title(NAMES[metric] + (" (lower is better)" if metric in LOWER_IS_BETTER else ""))
-        row[0].set_xlabel(family, fontweight="bold", loc="left")
+        row[0].set_ylabel(family, fontweight="bold", labelpad=8)
     figure.suptitle(title)
     return figure
 
@@ -164,12 +163,6 @@ def score_panels(summary: pd.DataFrame, scores: pd.DataFrame, title: str) -> Fig
 def _named(table: pd.DataFrame) -> pd.DataFrame:
     variant = np.where(table["variant"] == "default", "", " (" + table["variant"] + ")")
     return table.assign(name=[method_name(m + v) for m, v in zip(table["method"], variant, strict=True)])
-
-
-def _overall(table: pd.DataFrame) -> pd.Series:
-    """Rows about all cells; of the matching scores, those of the first pair of modalities."""
-    first_pair = table.loc[table["metric"].isin(TRUTH), "group"].min()
-    return (table["group"] == "all") | (table["group"] == first_pair)
 
 
 def attention_heatmaps(attention: pd.DataFrame, labels: pd.DataFrame, title: str) -> Figure:

@@ -1,0 +1,81 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from mmaavi import plots
+from mmaavi.metrics import NAMES
+
+
+@pytest.fixture
+def labels(rng):
+    n = 60
+    table = pd.DataFrame({"batch": rng.choice(["b1", "b2"], n), "pattern": "rna", "cell_type": rng.choice(["T", "B", None], n)})
+    return table.set_axis([f"c{i}" for i in range(n)])
+
+
+def texts(figure) -> str:
+    figure.canvas.draw()
+    return " | ".join(t.get_text() for t in figure.findobj(lambda a: hasattr(a, "get_text")))
+
+
+def test_a_value_keeps_its_colour_whatever_else_is_drawn(labels):
+    colours = plots.colours_of(labels["cell_type"])
+    assert list(colours) == ["B", "T"]
+    assert len(set(plots.COLOURS)) == len(plots.COLOURS) > 15
+
+
+def test_umaps_are_joined_by_cell_id(labels, rng):
+    umap = pd.DataFrame(rng.normal(size=(60, 2)), columns=["x", "y"], index=labels.index).assign(method="mmaavi")
+    figure = plots.umap_grid(umap.iloc[::-1], labels, ["mmaavi"], "Title")
+    drawn = figure.axes[0].collections[0]
+    for point, colour in zip(drawn.get_offsets(), drawn.get_facecolors(), strict=True):
+        cell = umap.index[np.argmin(((umap[["x", "y"]].to_numpy() - point) ** 2).sum(axis=1))]
+        expected = plots.colours_of(labels["batch"])[labels.loc[cell, "batch"]]
+        np.testing.assert_allclose(colour[:3], plots.mpl.colors.to_rgb(expected))
+    assert "unassigned" in texts(figure)
+    assert "Title, 60 cells" in texts(figure)
+
+
+def scores(missing: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    rows = [
+        {
+            "method": m,
+            "variant": "default",
+            "metric": k,
+            "group": "all",
+            "seed": s,
+            "value": np.nan if k == missing else 0.1 * s + 0.5,
+        }
+        for m in ("mmaavi", "pca")
+        for k in NAMES
+        for s in range(3)
+    ]
+    table = pd.DataFrame(rows)
+    mean = table.groupby(["method", "variant", "metric", "group"], sort=False)["value"].mean().rename("mean").reset_index()
+    return mean.assign(low=mean["mean"] - 0.1, high=mean["mean"] + 0.1), table
+
+
+def test_every_score_has_a_panel_and_missing_ones_say_so():
+    text = texts(plots.score_panels(*scores(missing="kbet"), "Title"))
+    for name in NAMES.values():
+        assert name in text
+    assert text.count("not defined") == 2
+    assert "FOSCTTM (lower is better)" in text
+
+
+def test_attention_shows_what_was_not_measured_as_empty(labels):
+    attention = pd.DataFrame({"rna": 0.25, "atac": np.where(labels["batch"] == "b1", 0.75, np.nan)}, index=labels.index)
+    text = texts(plots.attention_heatmaps(attention, labels, "Title"))
+    assert text.count("0.25") == 6  # three labels with 'unassigned', two batches
+    assert text.count("0.75") >= 3
+
+
+def test_figures_are_written_whole(tmp_path):
+    cost = pd.DataFrame(
+        {"dataset": "d", "method": "pca", "variant": "k8", "seed": 0, "fit_seconds": 1.0, "peak_memory_gib": 0.5}, index=[0]
+    )
+    paths = [tmp_path / "a.svg", tmp_path / "a.png"]
+    plots.save(plots.cost_panels(cost), paths)
+    assert b"PCA, zero-filled (k8)" in paths[0].read_bytes()
+    assert paths[1].read_bytes().startswith(b"\x89PNG")
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
