@@ -144,7 +144,9 @@ def test_files_that_do_not_fit_are_named(npz, change, message):
     ("entries", "message"),
     [
         ({"labels": {"t": {"column": "Kind"}}}, "no input has the label column 'Kind'; did you mean 'kind'"),
-        ({"batches": {"new": ["z"]}}, "'batches' names values that 'Batch' lacks: z"),
+        ({"batches": {"new": ["z"]}}, "'batches' names values that no input has: z"),
+        ({"modalities": {"RNA": {}}}, "an input names a modality 'rna'; did you mean 'RNA'|Known: RNA"),
+        ({"modalities": {"rna": {}, "atac": {}}}, "modality 'atac' has no input"),
         ({"graph": [{"kind": "alias", "between": ["rna", "protein"]}]}, "the graph names a modality 'protein'"),
     ],
 )

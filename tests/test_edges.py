@@ -56,5 +56,5 @@ def test_negatives_come_by_degree(graph):
 def test_a_feature_linked_to_all_others_is_refused():
     star = np.zeros((5, 5))
     star[2], star[:, 2] = 1, 1
-    with pytest.raises(InputError, match="feature 2 .* linked to all others"):
+    with pytest.raises(InputError, match="feature number 2 .* linked to all others"):
         EdgeSampler(sp.csr_array(star))

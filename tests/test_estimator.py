@@ -9,7 +9,8 @@ from sklearn.metrics import adjusted_rand_score
 from mmaavi import simulate
 from mmaavi.errors import InputError
 from mmaavi.estimator import MMAAVI
-from mmaavi.model import MosaicVAE, Settings
+from mmaavi.model import MosaicVAE
+from mmaavi.settings import Settings
 
 QUICK = Settings(n_components=6, width=32, n_fused=16, n_latent=8, n_continuous=8, n_steps=300, minibatch_size=60)
 
@@ -91,7 +92,7 @@ def test_other_features_or_batches_are_refused(mosaic, fitted):
     ("settings", "message"),
     [
         ({"n_componentes": 5}, "no setting 'n_componentes'; did you mean 'n_components'"),
-        ({"dropout": 1.5}, "'dropout' is 1.5; it must lie between 0 and 0.99"),
+        ({"dropout": 1.5}, "'dropout' is 1.5; it must be a number between 0 and 0.99"),
         ({"n_latent": 0}, "'n_latent' is 0"),
     ],
 )

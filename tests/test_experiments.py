@@ -4,7 +4,7 @@ import pytest
 
 from mmaavi import experiments
 from mmaavi.errors import InputError
-from mmaavi.experiments import PACKAGE, Run, all_runs, check_names, code_hash, expand
+from mmaavi.experiments import PACKAGE, Run, all_runs, check_names, check_settings, code_hash, expand
 
 EXPERIMENT = {
     "datasets": [],
@@ -53,6 +53,20 @@ def test_names_that_fit_pass():
 def test_names_that_do_not_exist_are_refused(changes, message):
     with pytest.raises(InputError, match=message):
         check_names(config(**changes), DATASETS)
+
+
+@pytest.mark.parametrize(
+    ("settings", "variants", "message"),
+    [
+        ({"mmavi": {}}, {}, "dataset 'a' has settings for a method 'mmavi'; did you mean 'mmaavi'"),
+        ({"mmaavi": {"n_component": 3}}, {}, "no setting 'n_component'; did you mean 'n_components'"),
+        ({}, {"mmaavi": {"fast": {"dropout": "low"}}}, "'dropout' is 'low'; it must be a number between 0 and 0.99"),
+        ({}, {"scvi": {"default": {}}}, "'variants' has settings for a method 'scvi'"),
+    ],
+)
+def test_settings_are_checked_before_anything_runs(settings, variants, message):
+    with pytest.raises(InputError, match=message):
+        check_settings({"a": {"settings": settings}}, variants)
 
 
 def test_the_hash_follows_imports(tmp_path, monkeypatch):

@@ -8,10 +8,11 @@ from torch.distributions import Normal
 
 from mmaavi.data import MosaicData
 from mmaavi.edges import EdgeSampler
-from mmaavi.model import MosaicVAE, Settings
+from mmaavi.model import MosaicVAE
 from mmaavi.networks import Discriminator, GatedAttention, GuidanceGraph, MixturePrior
+from mmaavi.settings import Settings
 
-SETTINGS = Settings(n_components=4, n_latent=6, n_continuous=5, n_fused=8, width=16)
+SETTINGS = Settings(n_components=4, n_latent=6, n_continuous=5, n_fused=8, width=16, graph_share=0.9)
 
 
 @pytest.fixture(scope="module")

@@ -83,6 +83,12 @@ def test_a_second_call_has_nothing_to_do(demo):
     assert "Nothing to be done" in succeed(demo)
 
 
+def test_another_config_replaces_the_default(demo, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("datasets: [demo]\nexperiments: {mine: {methods: {pca: [default]}, seeds: [7, 8]}}\n")
+    assert planned(demo, "--configfile", str(file))["integrate"] == 2
+
+
 def test_a_change_of_the_networks_reruns_training_and_what_follows(demo):
     file = demo / "src/mmaavi/networks.py"
     before = file.read_text()

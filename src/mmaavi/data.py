@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,6 +14,7 @@ from .mosaic import Mosaic
 from .sparse import SparseRows
 
 LARGEST_Z_SCORE = 10.0
+SMALLEST_RELATIVE_SD = 1e-4  # below that a feature is constant, and rounding is all that varies
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class MosaicData:
         self.batch = torch.tensor(batch, device=device)
         self.measured = torch.tensor(mask, device=device)
         self.scaling = scaling or fit_scaling(mosaic, batch, len(batches))
-        self._counts, self._inputs, self._log_depth = {}, {}, {}
+        self._counts, self._inputs, self._log_depth, self._layouts = {}, {}, {}, {}
         for m, x in mosaic.counts.items():
             depth = x.sum(axis=1)
             self._counts[m] = SparseRows.from_scipy(x, device)
@@ -141,7 +141,7 @@ class MosaicData:
         group_size = np.bincount(self.group[cells], minlength=len(self._group_batch))
         batch_size = np.bincount(self._group_batch, weights=group_size)
         n_batches = np.count_nonzero(batch_size)
-        per_batch = max(1, min(round(size / n_batches), int(batch_size.max())))
+        per_batch = max(2, min(round(size / n_batches), int(batch_size.max())))  # normalisation layers need two cells
         return np.flatnonzero(group_size), group_size, batch_size, per_batch
 
     def steps_per_epoch(self, cells: np.ndarray, size: int) -> int:
@@ -195,9 +195,13 @@ class MosaicData:
             parts[m] = ModalityRows(rows, inputs, counts, self._log_depth[m][of], sections)
         return Minibatch(cells, self.batch[cells], self.measured[cells], parts)
 
-    @lru_cache(maxsize=256)  # noqa: B019 - the data lives as long as its cache
     def _layout(self, modality: int, sizes: tuple[int, ...]) -> tuple[Tensor, list[Section]]:
         """Rows of a modality in a minibatch with so many cells of each group, and the batches' sections of them."""
+        if (modality, sizes) not in self._layouts:
+            self._layouts[modality, sizes] = self._new_layout(modality, sizes)
+        return self._layouts[modality, sizes]
+
+    def _new_layout(self, modality: int, sizes: tuple[int, ...]) -> tuple[Tensor, list[Section]]:
         rows, sections, start, stored = [], [], 0, 0
         for g, n in enumerate(sizes):
             if n and self._group_mask[g, modality]:
@@ -220,10 +224,11 @@ def fit_scaling(mosaic: Mosaic, batch: np.ndarray, n_batches: int) -> dict[str, 
         known = np.unique(batch[has])
         for b in known:
             total[b] = x[has & (batch == b)].sum(axis=0)
-            part = log[has & (batch == b)]
+            part = log[has & (batch == b)].astype(np.float64)
             mean[b] = part.mean(axis=0)
             variance = np.maximum((part**2).mean(axis=0) - mean[b] ** 2, 0)
-            sd[b] = np.where(variance > 0, np.sqrt(variance), 1.0)
+            varies = np.sqrt(variance) > SMALLEST_RELATIVE_SD * np.maximum(mean[b], 1)
+            sd[b] = np.where(varies, np.sqrt(variance), 1.0)
         unknown = np.setdiff1d(np.arange(n_batches), known)
         for table in (mean, sd, total):
             table[unknown] = table[known].mean(axis=0)

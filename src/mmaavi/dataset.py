@@ -87,11 +87,22 @@ def read_dataset(config: dict, locate: Locate) -> tuple[Mosaic, pd.DataFrame]:
     InputError
         For files, columns, batches or modalities that are not as the config says.
     """
-    parts: dict[str, list[ad.AnnData]] = {}
+    parts: dict[str, list[ad.AnnData]] = {m: [] for m in config["modalities"]}
     for entry in config["inputs"]:
+        if entry["modality"] not in parts:
+            raise InputError(f"an input names a modality '{entry['modality']}'; {nearest(entry['modality'], parts)}")
         part = READERS[entry["reader"]](locate, entry["modality"], **_settings(entry))
-        parts.setdefault(entry["modality"], []).append(_with_batch(part, entry, config))
-    joined = {m: _stack(m, parts[m]) for m in config["modalities"]}
+        parts[entry["modality"]].append(_with_batch(part, entry))
+    for m, given in parts.items():
+        if not given:
+            raise InputError(f"modality '{m}' has no input; add one, or take it out of 'modalities'")
+    known = {batch for given in parts.values() for part in given for batch in part.obs["batch"].unique()}
+    merged = {old: new for new, olds in config["batches"].items() for old in olds}
+    if unknown := sorted(set(merged) - known):
+        raise InputError(f"'batches' names values that no input has: {listing(unknown)}; {nearest(unknown[0], sorted(known))}")
+    for part in (part for given in parts.values() for part in given):
+        part.obs["batch"] = part.obs["batch"].replace(merged)
+    joined = {m: _stack(m, given) for m, given in parts.items()}
     mosaic = from_parts(joined)
     labels = pd.DataFrame(index=mosaic.cells)
     for name, spec in config["labels"].items():
@@ -100,7 +111,7 @@ def read_dataset(config: dict, locate: Locate) -> tuple[Mosaic, pd.DataFrame]:
         text = mosaic.obs[spec["column"]].astype("string")
         labels[name] = text.mask(text.isin(spec["unassigned"])).replace(spec["rename"])
     mosaic = replace(mosaic, obs=mosaic.obs[["batch"]], provenance={"title": config["title"]})
-    return (drop_empty(mosaic) if config["drop_empty"] else mosaic), labels
+    return mosaic, labels
 
 
 def _settings(entry: dict) -> dict:
@@ -108,7 +119,7 @@ def _settings(entry: dict) -> dict:
     return {k: v for k, v in entry.items() if k not in ("reader", "modality", "batch", "batch_column")}
 
 
-def _with_batch(part: ad.AnnData, entry: dict, config: dict) -> ad.AnnData:
+def _with_batch(part: ad.AnnData, entry: dict) -> ad.AnnData:
     """The part with ``obs['batch']``; ids of cells whose batch is named by the config get the batch before them."""
     if "batch" in entry:
         part.obs["batch"] = entry["batch"]
@@ -119,12 +130,10 @@ def _with_batch(part: ad.AnnData, entry: dict, config: dict) -> ad.AnnData:
             raise InputError(
                 f"the {entry['modality']} cells ({entry['reader']}) have no batch column '{column}'; {nearest(column, part.obs)}"
             )
+        missing = part.obs_names[part.obs[column].isna()]
+        if len(missing):
+            raise InputError(f"{len(missing)} {entry['modality']} cells have no value in '{column}': {listing(missing)}")
         part.obs["batch"] = part.obs[column].astype(str)
-    merged = {old: new for new, olds in config["batches"].items() for old in olds}
-    unknown = set(merged) - set(part.obs["batch"]) if "batch_column" in entry else set()
-    if unknown:
-        raise InputError(f"'batches' names values that '{entry['batch_column']}' lacks: {listing(sorted(unknown))}")
-    part.obs["batch"] = part.obs["batch"].replace(merged)
     return part
 
 
@@ -135,7 +144,7 @@ def _stack(modality: str, parts: list[ad.AnnData]) -> ad.AnnData:
         odd = features.symmetric_difference(part.var_names)
         if len(odd):
             raise InputError(f"the inputs of modality '{modality}' differ in {len(odd)} features: {listing(odd)}")
-    return parts[0] if len(parts) == 1 else ad.concat([p[:, features] for p in parts], merge="first")
+    return parts[0] if len(parts) == 1 else ad.concat([p[:, features] for p in parts], join="outer", merge="first")
 
 
 def link(mosaic: Mosaic, config: dict, locate: Locate, assemblies: dict[str, pd.DataFrame]) -> tuple[Mosaic, pd.DataFrame]:
@@ -162,9 +171,9 @@ def link(mosaic: Mosaic, config: dict, locate: Locate, assemblies: dict[str, pd.
             genes = genes if loci is None else loci[loci.index.isin(genes.index)]
             pairs = guidance.overlap_edges(genes, peaks, recipe["upstream"])
         else:
-            known = dict(mosaic.var[target].get("aliases", pd.Series(dtype=str)).dropna().str.split(","))
-            if recipe["aliases"] is not None:
-                known |= guidance.read_aliases(locate(recipe["aliases"]))
+            known = guidance.read_aliases(locate(recipe["aliases"])) if recipe["aliases"] is not None else {}
+            for protein, text in mosaic.var[target].get("aliases", pd.Series(dtype=str)).dropna().items():
+                known.setdefault(protein, []).extend(guidance.split_aliases(text))
             pairs = guidance.alias_edges(mosaic.var[source].index, mosaic.var[target].index, known, recipe["ignore_suffix"])
         edges.append((source, target, pairs))
     graph = guidance.build_guidance(mosaic, edges) if edges else None

@@ -47,7 +47,8 @@ def download(
     if address is None:
         raise InputError(f"{path} has no public address; give a mirror with '--config mirror=<folder or address>'")
     if is_folder and not Path(address).is_file():
-        raise InputError(f"{path} is not in the mirror folder {mirror}; it belongs at {address}. Its public address is {url}")
+        known = url or "not known"
+        raise InputError(f"{path} is not in the mirror folder {mirror}; it belongs at {address}. Its public address is {known}")
     store = pooch.create(
         path=folder,
         base_url="",
@@ -60,7 +61,7 @@ def download(
         return Path(store.fetch(path, downloader=fetch))
     except ValueError as error:
         raise InputError(
-            f"{path} from {address} has another checksum than the dataset config says ({sha256}): the file was cut off, "
+            f"{path} from {address} has another checksum than the config says ({sha256}): the file was cut off, "
             "or changed at its source"
         ) from error
     except (requests.RequestException, OSError) as error:

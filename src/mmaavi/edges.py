@@ -42,16 +42,14 @@ class EdgeSampler:
         self.n_features, self.n_negatives = graph.shape[0], n_negatives
         degree = np.bincount(looped.row, minlength=self.n_features)
         if (degree == self.n_features).any():
-            raise InputError(f"feature {int(degree.argmax())} of the guidance graph is linked to all others; thin the graph out")
+            raise InputError(
+                f"feature number {int(degree.argmax())} of the guidance graph is linked to all others; thin the graph out"
+            )
         self.ends = torch.tensor(np.column_stack([looped.row, looped.col]).astype(np.int64), device=device)
         self.signs = torch.tensor(np.sign(looped.data), dtype=torch.float32, device=device)
         self.by_weight = torch.tensor(np.cumsum(abs(looped.data), dtype=np.float64), device=device)
         self.by_degree = torch.tensor(np.cumsum(degree, dtype=np.float64), device=device)
         self.codes = (self.ends[:, 0] * self.n_features + self.ends[:, 1]).sort().values
-
-    @property
-    def n_edges(self) -> int:
-        return len(self.ends)
 
     def sample(self, n_edges: int) -> EdgeSample:
         """Draw edges and their negatives with the device's default generator."""

@@ -14,7 +14,7 @@ HALF = "X_only_"  # obsm key of the cells embedded from one modality alone
 
 
 def save_embedding(
-    path: str, mosaic: Mosaic, result: Result, halves: dict[str, pd.DataFrame], settings: dict, seconds: float
+    path: str, mosaic: Mosaic, truth: Mosaic, result: Result, halves: dict[str, pd.DataFrame], settings: dict, seconds: float
 ) -> None:
     """Write ``obsm['X_emb']`` and what else the method gives, by cell id, under a temporary name first.
 
@@ -22,8 +22,8 @@ def save_embedding(
     ----------
     path
         The h5ad file.
-    mosaic
-        Its cells name the rows.
+    mosaic, truth
+        The mosaic's cells name the rows; ``obsm['hidden']`` says which modalities of a cell the truth holds.
     result
         What the method gave.
     halves
@@ -43,12 +43,18 @@ def save_embedding(
     if len(bad):
         raise InputError(f"the embedding of {len(bad)} cells is not finite: {listing(bad)}")
     adata = ad.AnnData(obs=pd.DataFrame(index=mosaic.cells), obsm={"X_emb": x, **result.obsm})
+    adata.obsm["hidden"] = truth.measured.reindex(mosaic.cells, fill_value=False).to_numpy(dtype=bool)
     for m, table in halves.items():
         adata.obsm[HALF + m] = table.reindex(mosaic.cells).to_numpy(dtype=np.float32)
     plain = {k: v for k, v in settings.items() if isinstance(v, (bool, int, float, str))}
     adata.uns = {"settings": plain, "seconds": seconds, "modalities": np.array(mosaic.modalities, dtype=object)}
     adata.write_h5ad(f"{path}.partial")
     os.replace(f"{path}.partial", path)
+
+
+def read_labels(path: str) -> pd.DataFrame:
+    """``batch``, ``pattern`` and label columns by cell id, all as text."""
+    return pd.read_csv(path, sep="\t", dtype=str).set_index("cell")
 
 
 def read_embedding(path: str, cells: pd.Index) -> ad.AnnData:
@@ -60,6 +66,8 @@ def read_embedding(path: str, cells: pd.Index) -> ad.AnnData:
     return adata[cells]
 
 
-def halves_of(adata: ad.AnnData) -> dict[str, np.ndarray]:
-    """Modality -> cells embedded from it alone; NaN rows where they were not."""
-    return {m: adata.obsm[HALF + m] for m in adata.uns["modalities"] if HALF + m in adata.obsm}
+def halves_of(adata: ad.AnnData) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Modality -> cells embedded from it alone (NaN rows where they were not), and -> in which cells it was hidden."""
+    names = [m for m in adata.uns["modalities"] if HALF + m in adata.obsm]
+    hidden = dict(zip(adata.uns["modalities"], adata.obsm["hidden"].T, strict=True))
+    return {m: adata.obsm[HALF + m] for m in names}, {m: hidden[m] for m in names}

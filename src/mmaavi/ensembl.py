@@ -9,7 +9,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from .errors import InputError
+from .errors import InputError, listing
 
 with mock.patch("requests_cache.install_cache"):  # pybiomart would cache all requests of the process, in the working directory
     import pybiomart
@@ -86,9 +86,11 @@ def fetch_coordinates(
             "later, or name a coordinate file in the dataset config"
         ) from error
     table = clean(table.rename(columns=ATTRIBUTES))
-    absent = {f"chr{c}" for c in chromosomes} - set(table["chrom"])
-    if len(table) < FEWEST_GENES or absent:
-        raise InputError(f"Ensembl at {host} gave only {len(table)} genes, none on {sorted(absent)}; try again later")
+    absent = {ucsc_name(c) for c in chromosomes} - set(table["chrom"])
+    if absent:
+        raise InputError(f"Ensembl at {host} gave no genes on {listing(sorted(absent))}; check 'chromosomes', or try again later")
+    if len(table) < FEWEST_GENES:
+        raise InputError(f"Ensembl at {host} gave only {len(table)} genes; try again later")
     provenance = {
         "host": host,
         "dataset": dataset,
@@ -98,13 +100,18 @@ def fetch_coordinates(
     return table, provenance
 
 
+def ucsc_name(chromosome: str) -> str:
+    """Ensembl's name of a chromosome -> the name in peaks: ``1`` -> ``chr1``, ``MT`` -> ``chrM``."""
+    return "chr" + ("M" if chromosome == "MT" else chromosome)
+
+
 def clean(table: pd.DataFrame) -> pd.DataFrame:
     """Ensembl's table (1-based, end included, strand 1 or -1) as 0-based half-open coordinates of named genes."""
     table = table.dropna(subset=["name"]).astype({"chrom": str})
     return pd.DataFrame(
         {
             "name": table["name"],
-            "chrom": "chr" + table["chrom"].replace("MT", "M"),
+            "chrom": table["chrom"].map(ucsc_name),
             "start": table["start"] - 1,
             "end": table["end"],
             "strand": table["strand"].map({1: "+", -1: "-"}),

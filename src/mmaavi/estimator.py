@@ -1,5 +1,7 @@
 """MMAAVI: fit a mosaic, embed cells."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
@@ -9,11 +11,13 @@ from torch import Tensor
 from .data import MosaicData
 from .edges import EdgeSampler
 from .errors import InputError, listing
-from .model import MosaicVAE, Settings
+from .model import MosaicVAE
 from .mosaic import Mosaic
+from .settings import Settings
 from .train import train
 
 CELLS_AT_ONCE = 1024
+FEW_SHARED_CELLS = 10
 
 
 class MMAAVI:
@@ -43,6 +47,10 @@ class MMAAVI:
         data = MosaicData(mosaic, self.batches, device=self.device)
         self.scaling = data.scaling
         edges = EdgeSampler(graph, self.settings.n_negatives, self.device)
+        shared = mosaic.measured.astype(int).T @ mosaic.measured.astype(int)  # cells that have both of two modalities
+        linked = (shared.to_numpy() - np.diag(np.diag(shared))).max() > FEW_SHARED_CELLS
+        if self.settings.graph_share is None:
+            self.settings = replace(self.settings, graph_share=0.9 if linked else 0.99)
         self.network = MosaicVAE(self.settings, data.scaling, len(self.batches), graph).to(self.device)
         self.history = pd.DataFrame(train(self.network, data, edges, self.seed, progress))
         return self
@@ -79,9 +87,12 @@ class MMAAVI:
         return {name: value.cpu().numpy() for name, value in out.items()}
 
     def _check_same(self, mosaic: Mosaic) -> None:
+        if mosaic.modalities != list(self.features):
+            raise InputError(
+                f"the mosaic has the modalities {listing(mosaic.modalities)}, the model was trained with "
+                f"{listing(self.features)}; give the same ones in the same order, without cells where nothing was measured"
+            )
         for m, names in self.features.items():
-            if m not in mosaic.var:
-                raise InputError(f"the mosaic lacks modality '{m}', which the model was trained with; give it without cells")
             odd = names.symmetric_difference(mosaic.var[m].index)
             if len(odd) or not names.equals(mosaic.var[m].index):
                 raise InputError(f"the features of '{m}' are not those of the training: {listing(odd) or 'another order'}")

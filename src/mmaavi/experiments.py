@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import InputError, nearest
+from .settings import Settings
 
 PACKAGE = Path(__file__).parent
 
@@ -72,6 +73,19 @@ def check_names(config: dict, datasets: dict[str, dict]) -> None:
                     for dataset in experiment["datasets"] or datasets:
                         if not datasets[dataset]["labels"]:
                             raise InputError(f"'{method}/{variant}' needs labels, which dataset '{dataset}' does not have")
+
+
+def check_settings(datasets: dict[str, dict], variants: dict[str, dict]) -> None:
+    """Raise InputError where a dataset or a variant names a method, or mmaavi's settings, that do not exist."""
+    for where, methods in [(f"dataset '{d}'", {m: [s] for m, s in spec["settings"].items()}) for d, spec in datasets.items()] + [
+        ("'variants'", {m: list(v.values()) for m, v in variants.items()})
+    ]:
+        for method, given in methods.items():
+            if method not in known_methods():
+                raise InputError(f"{where} has settings for a method '{method}'; {nearest(method, known_methods())}")
+            for settings in given:
+                if method == "mmaavi":
+                    Settings.from_dict({k: v for k, v in settings.items() if k != "labels"})
 
 
 def known_methods() -> list[str]:

@@ -94,7 +94,15 @@ def read_aliases(path: str) -> dict[str, list[str]]:
     bad = [i + 1 for i, pair in enumerate(pairs) if len(pair) != 2]
     if bad:
         raise InputError(f"{path}: lines {listing(bad)} are not of the form 'protein alias,alias,...'")
-    return {name: [a.strip() for a in aliases.split(",") if a.strip() not in ("", "*")] for name, aliases in pairs}
+    table: dict[str, list[str]] = {}
+    for name, aliases in pairs:
+        table.setdefault(name, []).extend(split_aliases(aliases))
+    return table
+
+
+def split_aliases(text: str) -> list[str]:
+    """Gene names from ``alias,alias,...`` (``*`` for none)."""
+    return [alias.strip() for alias in text.split(",") if alias.strip() not in ("", "*")]
 
 
 def alias_edges(
@@ -121,7 +129,7 @@ def alias_edges(
         known.setdefault(protein.casefold(), []).extend(names)
     edges = set()
     for protein, key in zip(proteins, _without_suffix(proteins, ignore_suffix), strict=True):
-        for name in [key, *known.get(key.casefold(), [])]:
+        for name in [key, *known.get(key.casefold(), []), *known.get(protein.casefold(), [])]:
             edges.update((gene, protein) for gene in by_name.get(name.casefold(), []))
     return pd.DataFrame(sorted(edges), columns=["source", "target"])
 

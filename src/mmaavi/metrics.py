@@ -167,13 +167,17 @@ def _balanced_accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
     return float(np.mean([(predicted[truth == label] == label).mean() for label in np.unique(truth)]))
 
 
-def matching_scores(halves: dict[str, np.ndarray]) -> list[Score]:
+def matching_scores(halves: dict[str, np.ndarray], hidden: dict[str, np.ndarray]) -> list[Score]:
     """How near the halves of each cell are, each embedded from one modality without the others.
+
+    Only cells that the method never saw with both halves count.
 
     Parameters
     ----------
     halves
         Modality -> embeddings of the same cells in the same order, of shape (n_cells, d); NaN rows where a cell has none.
+    hidden
+        Modality -> boolean (n_cells,): where it was hidden from the method.
 
     Returns
     -------
@@ -183,7 +187,7 @@ def matching_scores(halves: dict[str, np.ndarray]) -> list[Score]:
     """
     scores = []
     for (a, x), (b, y) in combinations(halves.items(), 2):
-        both = np.isfinite(x).all(axis=1) & np.isfinite(y).all(axis=1)
+        both = np.isfinite(x).all(axis=1) & np.isfinite(y).all(axis=1) & (hidden[a] | hidden[b])
         if both.any():
             ranks = np.concatenate([_ranks_of_match(x[both], y[both]), _ranks_of_match(y[both], x[both])])
             scores.append(Score("foscttm", f"{a} - {b}", float(ranks.mean() / max(both.sum() - 1, 1))))

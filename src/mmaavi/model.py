@@ -1,6 +1,4 @@
-"""mmAAVI: its settings, and its loss as a flat dict of named terms (Rong et al. 2024)."""
-
-from dataclasses import asdict, dataclass, fields
+"""mmAAVI: its parts, and its loss as a flat dict of named terms (Rong et al. 2024)."""
 
 import scipy.sparse as sp
 import torch
@@ -9,86 +7,8 @@ from torch.distributions import Normal, kl_divergence
 
 from .data import Minibatch, Scaling
 from .edges import EdgeSample
-from .errors import InputError, nearest
 from .networks import Discriminator, Encoder, GuidanceGraph, HybridDecoder, MixturePrior
-
-
-@dataclass(frozen=True)
-class Settings:
-    """All settings of the model and its training; symbols as in the paper.
-
-    Attributes
-    ----------
-    n_components
-        K, number of mixture components (>= 1).
-    n_latent
-        Dimensions of the cell state z and of the feature embeddings V.
-    n_continuous
-        Dimensions of u, the continuous part of the mixture prior.
-    n_fused
-        Dimensions of the fused embedding h.
-    width
-        Hidden units of the networks.
-    dropout
-        Share of hidden units dropped in training, in [0, 1).
-    graph_share
-        w, share of the guidance graph in the hybrid decoder, in [0, 1].
-    adversary
-        Strength of the reversed gradient of the batch discriminator (>= 0).
-    weight_kl_v
-        Weight of KL(q(V) || p(V)), which is averaged over features.
-    weight_graph
-        Weight of the guidance graph's likelihood (>= 0).
-    n_negatives
-        Pairs without an edge drawn for each edge.
-    learning_rate
-        Of Adam, at its highest.
-    minibatch_size
-        Cells in a minibatch, the same number from each batch.
-    n_steps
-        Steps of training, rounded up to whole epochs.
-    validation_share
-        Share of the cells of each batch kept for validation, in (0, 1).
-    """
-
-    n_components: int = 20
-    n_latent: int = 30
-    n_continuous: int = 30
-    n_fused: int = 200
-    width: int = 256
-    dropout: float = 0.2
-    graph_share: float = 0.9
-    adversary: float = 2.0
-    weight_kl_v: float = 0.01
-    weight_graph: float = 1.0
-    n_negatives: int = 10
-    learning_rate: float = 2e-3
-    minibatch_size: int = 128
-    n_steps: int = 1000
-    validation_share: float = 0.1
-
-    def __post_init__(self):
-        ranges = {
-            "n_components": (1, 10_000), "n_latent": (1, 10_000), "n_continuous": (1, 10_000), "n_fused": (1, 10_000),
-            "width": (1, 10_000), "dropout": (0, 0.99), "graph_share": (0, 1), "adversary": (0, 1e6), "weight_kl_v": (0, 1e6),
-            "weight_graph": (0, 1e6), "n_negatives": (1, 1000), "learning_rate": (1e-9, 1), "minibatch_size": (2, 10**7),
-            "n_steps": (1, 10**9), "validation_share": (0.001, 0.9),
-        }  # fmt: skip
-        for name, (low, high) in ranges.items():
-            if not low <= getattr(self, name) <= high:
-                raise InputError(f"mmaavi setting '{name}' is {getattr(self, name)}; it must lie between {low} and {high}")
-
-    @classmethod
-    def from_dict(cls, values: dict) -> "Settings":
-        """Settings from plain values; raises InputError for a name that does not exist."""
-        names = [f.name for f in fields(cls)]
-        for name in values:
-            if name not in names:
-                raise InputError(f"mmaavi has no setting '{name}'; {nearest(name, names)}")
-        return cls(**values)
-
-    def as_dict(self) -> dict:
-        return asdict(self)
+from .settings import Settings
 
 
 class MosaicVAE(nn.Module):

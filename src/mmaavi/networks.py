@@ -100,7 +100,7 @@ class MixturePrior(nn.Module):
 
     def __init__(self, n_latent: int, n_continuous: int, n_components: int, width: int = 50):
         super().__init__()
-        self.n_components, self.n_continuous = n_components, n_continuous
+        self.n_components = n_components
         self.q_c_net = mlp([n_latent, width, n_components], 0.0)
         self.q_u_net = nn.Sequential(nn.Linear(n_latent + n_components, width), nn.LeakyReLU(0.2))
         self.q_u_head = NormalHead(width, n_continuous)

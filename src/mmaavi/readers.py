@@ -79,7 +79,8 @@ def read_lines(path: Path) -> pd.Index:
 
 def read_cells(path: Path) -> pd.DataFrame:
     """A comma- or tab-separated table with a header and cell ids in its first column."""
-    return pd.read_csv(path, index_col=0, sep="\t" if path.suffix == ".tsv" else ",").rename(index=str)
+    table = pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",", dtype=str)
+    return table.set_index(table.columns[0])
 
 
 def _opened(name: str, reader: Callable):

@@ -31,7 +31,7 @@ def split_cells(group: np.ndarray, share: float, rng: np.random.Generator) -> Sp
     validation = []
     for g in np.unique(group):
         rows = np.flatnonzero(group == g)
-        n = max(1, round(share * len(rows))) if len(rows) > 1 else 0
+        n = min(max(1, round(share * len(rows))), len(rows) - 1)
         validation.append(rng.choice(rows, size=n, replace=False))
     validation = np.sort(np.concatenate(validation))
     return Split(np.setdiff1d(np.arange(len(group)), validation), validation)
@@ -104,8 +104,7 @@ def validate(model: MosaicVAE, data: MosaicData, edges: EdgeSampler, cells: np.n
         sums, weights = {}, {}
         for batch in data.in_order(cells, 512):
             for name, term in model.loss_terms(batch, edges.sample(EDGES_A_STEP)).items():
-                m = name.removeprefix("nll_")
-                n = len(batch.modalities[m].rows) if m in batch.modalities else len(batch.cells)
+                n = len(batch.modalities[name.removeprefix("nll_")].rows) if name.startswith("nll_") else len(batch.cells)
                 sums[name] = sums.get(name, 0) + n * term
                 weights[name] = weights.get(name, 0) + n
     terms = {name: sums[name] / weights[name] for name in sums}

@@ -7,8 +7,8 @@ from snakemake.utils import validate
 ROOT = Path(workflow.basedir).parent
 sys.path.insert(0, str(ROOT / "src"))  # scripts inherit this path, in every environment
 
-from mmaavi.errors import InputError, listing, nearest
-from mmaavi.experiments import all_runs, check_names, code_hash, expand
+from mmaavi.errors import nearest
+from mmaavi.experiments import all_runs, check_names, check_settings, code_hash
 
 
 def read_yaml(path, schema):
@@ -22,6 +22,8 @@ def read_yaml(path, schema):
 def dataset_file(entry):
     """The file of a dataset that is named, or given by its path."""
     if entry.endswith((".yaml", ".yml")):
+        if not Path(entry).is_file():
+            raise WorkflowError(f"there is no dataset file {entry}; give its path relative to the working directory")
         return Path(entry).resolve()
     path = ROOT / f"config/datasets/{entry}.yaml"
     if not path.is_file():
@@ -33,8 +35,11 @@ def dataset_file(entry):
 validate(config, ROOT / "workflow/schemas/config.schema.yaml")
 ASSEMBLIES = read_yaml(ROOT / "config/assemblies.yaml", "assemblies.schema.yaml")
 DATASET_FILES = {dataset_file(entry).stem: dataset_file(entry) for entry in config["datasets"]}
+if len(DATASET_FILES) < len(config["datasets"]):
+    raise WorkflowError("two entries of 'datasets' have the same name; rename one of the files: " + ", ".join(config["datasets"]))
 DATASETS = {name: read_yaml(path, "dataset.schema.yaml") for name, path in DATASET_FILES.items()}
 check_names(config, DATASETS)
+check_settings(DATASETS, config["variants"])
 RUNS = all_runs(config["experiments"], list(DATASETS))
 
 # Every file that can be downloaded, by its path below resources/.

@@ -25,6 +25,7 @@ rule ensembl:
     threads: 1
     params:
         query=lambda wildcards: ASSEMBLIES[wildcards.assembly]["ensembl"],
+        code=script_hash("ensembl.py"),
     message:
         "Fetching the gene coordinates {wildcards.assembly} from Ensembl"
     script:

@@ -2,12 +2,12 @@
 
 import pandas as pd
 
-from mmaavi.embedding import read_embedding
+from mmaavi.embedding import read_embedding, read_labels
 from mmaavi.logs import log_to
 from mmaavi.plots import attention_heatmaps, save
 
 log_to(snakemake.log[0])
-labels = pd.read_csv(snakemake.input.labels, sep="\t", index_col="cell", dtype=str)
+labels = read_labels(snakemake.input.labels)
 adata = read_embedding(snakemake.input.embedding, labels.index)
 attention = pd.DataFrame(adata.obsm["mmaavi_attention"], index=labels.index, columns=list(adata.uns["modalities"]))
 save(attention_heatmaps(attention, labels, snakemake.params.title), snakemake.output)

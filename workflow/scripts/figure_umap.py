@@ -2,10 +2,11 @@
 
 import pandas as pd
 
+from mmaavi.embedding import read_labels
 from mmaavi.logs import log_to
 from mmaavi.plots import save, umap_grid
 
 log_to(snakemake.log[0])
-labels = pd.read_csv(snakemake.input.labels, sep="\t", index_col="cell", dtype=str)
-umap = pd.read_csv(snakemake.input.umap, sep="\t", index_col="cell")
+labels = read_labels(snakemake.input.labels)
+umap = pd.read_csv(snakemake.input.umap, sep="\t", dtype={"cell": str}).set_index("cell")
 save(umap_grid(umap, labels, snakemake.params.methods, snakemake.params.title), snakemake.output)

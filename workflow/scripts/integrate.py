@@ -6,7 +6,7 @@ import pandas as pd
 import torch
 from threadpoolctl import threadpool_limits
 
-from mmaavi.embedding import save_embedding
+from mmaavi.embedding import read_labels, save_embedding
 from mmaavi.logs import log_to
 from mmaavi.methods import load_method
 from mmaavi.mosaic import load
@@ -22,8 +22,7 @@ torch.set_num_threads(threads)
 threadpool_limits(threads)
 settings = {k: v for k, v in snakemake.params.settings.items() if k != "labels"}
 if snakemake.params.settings.get("labels"):
-    table = pd.read_csv(snakemake.input.labels, sep="\t", index_col="cell", dtype=str)
-    settings["labels"] = table.iloc[:, 2]  # after batch and pattern: the first label column
+    settings["labels"] = read_labels(snakemake.input.labels).iloc[:, 2]  # after batch and pattern: the first label column
 method = load_method(snakemake.wildcards.method)
 start = time.perf_counter()
 result = method(mosaic, int(snakemake.wildcards.seed), **settings)
@@ -36,5 +35,5 @@ if result.embed and len(truth.cells):
     for modality in mosaic.modalities:
         cells = only(mosaic, truth, modality)
         halves[modality] = pd.DataFrame(result.embed(cells), index=cells.cells)
-save_embedding(snakemake.output.embedding, mosaic, result, halves, settings, seconds)
+save_embedding(snakemake.output.embedding, mosaic, truth, result, halves, settings, seconds)
 result.history.to_csv(snakemake.output.history, sep="\t", index=False)

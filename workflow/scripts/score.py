@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pandas as pd
 
-from mmaavi.embedding import halves_of, read_embedding
+from mmaavi.embedding import halves_of, read_embedding, read_labels
 from mmaavi.logs import log_to
 from mmaavi.metrics import integration_scores, matching_scores
 
@@ -14,7 +14,7 @@ jax.config.update("jax_compilation_cache_dir", ".snakemake/jax")
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
-labels = pd.read_csv(snakemake.input.labels, sep="\t", index_col="cell", dtype=str)
+labels = read_labels(snakemake.input.labels)
 adata = read_embedding(snakemake.input.embedding, labels.index)
 unintegrated = read_embedding(snakemake.input.unintegrated, labels.index)
 first_label = labels.columns[2] if labels.shape[1] > 2 else None
@@ -26,7 +26,7 @@ scores = integration_scores(
     labels["pattern"].to_numpy()[labelled],
     unintegrated.obsm["X_emb"][labelled],
 )
-scores += matching_scores(halves_of(adata))
+scores += matching_scores(*halves_of(adata))
 
 run = {k: snakemake.wildcards[k] for k in ("dataset", "scenario", "method", "variant", "seed")}
 pd.DataFrame([run | vars(score) for score in scores]).to_csv(snakemake.output[0], sep="\t", index=False)

@@ -4,11 +4,11 @@ import anndata as ad
 import pandas as pd
 import scanpy as sc
 
-from mmaavi.embedding import read_embedding
+from mmaavi.embedding import read_embedding, read_labels
 from mmaavi.logs import log_to
 
 log_to(snakemake.log[0])
-cells = pd.read_csv(snakemake.input.labels, sep="\t", index_col="cell").index
+cells = read_labels(snakemake.input.labels).index
 tables = []
 for method, path in zip(snakemake.params.methods, snakemake.input.embeddings, strict=True):
     adata = ad.AnnData(obs=pd.DataFrame(index=cells), obsm={"X_emb": read_embedding(path, cells).obsm["X_emb"]})

@@ -7,4 +7,6 @@ from mmaavi.mosaic import load
 
 log_to(snakemake.log[0])
 mosaic = load(snakemake.input.mosaic)
-save_embedding(snakemake.output.embedding, mosaic, pca.run(mosaic, seed=0, centred=False), {}, {}, 0.0)
+result = pca.run(mosaic, seed=0, centred=False)
+no_truth = mosaic.take(mosaic.cells[:0])
+save_embedding(snakemake.output.embedding, mosaic, no_truth, result, halves={}, settings={"centred": False}, seconds=0.0)

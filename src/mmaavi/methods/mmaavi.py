@@ -1,13 +1,13 @@
 """mmAAVI, without labels. Input: counts, and the guidance graph."""
 
 from ..estimator import MMAAVI
-from ..model import Settings
 from ..mosaic import Mosaic
+from ..settings import Settings
 from . import Result
 
 
 def run(mosaic: Mosaic, seed: int, **settings) -> Result:
-    """Settings are those of :class:`mmaavi.model.Settings`."""
+    """Settings are those of :class:`mmaavi.settings.Settings`."""
     model = MMAAVI(Settings.from_dict(settings), seed).fit(mosaic)
     slots = model.embed(mosaic)
     return Result(
