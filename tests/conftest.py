@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from mmaavi import guidance, scenarios, simulate
 from mmaavi.dataset import drop_empty
 from mmaavi.mosaic import Mosaic, from_parts
 
 ROOT = Path(__file__).parents[1]
+torch.set_num_threads(1)  # the tests' models are small: a second thread would only wait
 
 
 def small_mosaic(n_cells: int = 300, n_genes: int = 40, n_proteins: int = 10, seed: int = 0) -> Mosaic:
