@@ -7,7 +7,7 @@ READY := $(VENV)/ready
 .PHONY: demo test lint
 
 demo: $(READY)
-	$(BIN)/snakemake
+	$(BIN)/snakemake --set-threads integrate=1 # small runs: two at a time
 	$(BIN)/snakemake --report results/report.html
 	@echo
 	@echo "Open the report: $(CURDIR)/results/report.html"

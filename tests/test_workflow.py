@@ -42,7 +42,7 @@ def planned(folder: Path, *options: str) -> dict[str, int]:
 def demo(tmp_path_factory) -> Path:
     """The whole demo at full size, with its report."""
     folder = copy_project(tmp_path_factory.mktemp("demo"))
-    succeed(folder)
+    succeed(folder, "--set-threads", "integrate=1")
     succeed(folder, "--report", "results/report.html")
     return folder
 
