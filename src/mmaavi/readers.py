@@ -28,10 +28,8 @@ def read_npz(
     return _with_names(counts, x.T if features_in_rows else x, read_lines(locate(features)), read_cells(locate(cells)))
 
 
-def read_hdf5(
-    locate: Locate, _modality: str, counts: str, group: str = "matrix", cells: str | None = None, features_in_rows: bool = True
-) -> ad.AnnData:
-    """HDF5 with ``<group>/{data, features, barcodes}``, data being a dense array.
+def read_hdf5(locate: Locate, _modality: str, counts: str, group: str = "matrix", cells: str | None = None) -> ad.AnnData:
+    """HDF5 with ``<group>/{data, features, barcodes}``, data being a dense array of features x cells.
 
     ``cells``, where given, is a table of the same cells in the same order: that is the only link the format has.
     """
@@ -50,7 +48,7 @@ def read_hdf5(
         if len(table) != len(obs):
             raise InputError(f"{cells} has {len(table)} rows for the {len(obs)} cells of {counts}")
         obs = table.set_axis(obs.index)
-    return _with_names(counts, x.T if features_in_rows else x, features, obs)
+    return _with_names(counts, x.T, features, obs)
 
 
 def read_h5mu(locate: Locate, _modality: str, counts: str, name: str) -> ad.AnnData:
