@@ -3,6 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from scipy.special import gammaln
 
 from mmaavi.data import LARGEST_Z_SCORE, MosaicData
 from mmaavi.sparse import SparseRows
@@ -26,9 +27,8 @@ def test_a_minibatch_holds_the_counts_of_its_cells(mosaic, data, rng):
         counts = mosaic.counts[m][cells].toarray()
         np.testing.assert_array_equal(dense(x.counts), counts)
         np.testing.assert_allclose(x.log_depth, np.log(counts.sum(axis=1)), rtol=1e-6)
-        for s in x.sections:
-            names = mosaic.obs["batch"].iloc[cells[s.start : s.stop]]
-            assert set(names) == {mosaic.batches[s.batch]}
+        np.testing.assert_allclose(x.log_factorial, gammaln(counts + 1).sum(axis=1), rtol=1e-5)
+        assert [mosaic.batches[b] for b in x.batch] == list(mosaic.obs["batch"].iloc[cells])
 
 
 def test_inputs_are_z_scores_of_depth_normalised_log_counts_within_each_batch(mosaic, data):
@@ -39,7 +39,7 @@ def test_inputs_are_z_scores_of_depth_normalised_log_counts_within_each_batch(mo
         target = np.median(mosaic.counts[m].sum(axis=1)[mosaic.measured[m].to_numpy()])
         log = np.log1p(counts * target / counts.sum(axis=1, keepdims=True))
         scaling = data.scaling[m]
-        number = batch.batch[x.rows].numpy()
+        number = x.batch.numpy()
         expected = np.empty_like(log)
         for b in np.unique(number):
             part = log[number == b]

@@ -18,24 +18,22 @@ def test_negatives_are_never_neighbours_nor_the_feature_itself(graph):
     sample = EdgeSampler(graph, n_negatives=10).sample(3000)
     linked = graph.toarray() != 0
     np.fill_diagonal(linked, True)
-    source, target = sample.negatives.reshape(-1, 2).T.numpy()
-    assert not linked[source, target].any()
-    assert (sample.negatives[:, :, 0] == sample.positives[:, :1]).all()
+    assert sample.targets.shape == (3000, 11)
+    assert not linked[sample.source[:, None], sample.targets[:, 1:]].any()
 
 
 def test_positives_are_real_edges_with_their_sign(graph):
     torch.manual_seed(0)
     sample = EdgeSampler(graph).sample(2000)
     looped = graph.toarray() + np.eye(25)
-    i, j = sample.positives.T.numpy()
-    np.testing.assert_array_equal(np.sign(looped[i, j]), sample.signs)
+    np.testing.assert_array_equal(np.sign(looped[sample.source, sample.targets[:, 0]]), sample.sign)
 
 
 def test_positives_come_in_proportion_to_their_weight(graph):
     torch.manual_seed(0)
     n = 200_000
-    i, j = EdgeSampler(graph, n_negatives=1).sample(n).positives.T.numpy()
-    drawn = sp.coo_array((np.ones(n), (i, j)), shape=(25, 25)).toarray() / n
+    sample = EdgeSampler(graph, n_negatives=1).sample(n)
+    drawn = sp.coo_array((np.ones(n), (sample.source, sample.targets[:, 0])), shape=(25, 25)).toarray() / n
     weight = np.abs(graph.toarray()) + np.eye(25)
     expected = weight / weight.sum()
     assert np.abs(drawn - expected).max() < 5 * np.sqrt(expected.max() / n)
@@ -46,7 +44,7 @@ def test_negatives_come_by_degree(graph):
     sampler = EdgeSampler(graph, n_negatives=50)
     lonely = 7  # of one source, all targets that are no neighbours
     sample = sampler.sample(40_000)
-    target = sample.negatives[sample.positives[:, 0] == lonely, :, 1].flatten().numpy()
+    target = sample.targets[sample.source == lonely, 1:].flatten().numpy()
     linked = graph.toarray() != 0
     np.fill_diagonal(linked, True)
     degree = np.where(linked[lonely], 0, linked.sum(axis=1))

@@ -5,8 +5,8 @@ import scipy.stats
 import torch
 
 from mmaavi import likelihoods
-from mmaavi.likelihoods import Section, negative_binomial_nll, softmax_negative_binomial
-from mmaavi.sparse import SparseRows, sparse_linear
+from mmaavi.likelihoods import negative_binomial_nll, softmax_negative_binomial
+from mmaavi.sparse import SparseRows, shifted_sparse_linear, sparse_linear
 
 
 def sparse_counts(rng, n: int, g: int, dtype) -> tuple[SparseRows, torch.Tensor]:
@@ -25,54 +25,53 @@ def test_the_dense_form_is_scipys(rng):
 @pytest.fixture
 def problem(rng):
     torch.manual_seed(0)
-    n, g, k, n_batches, dtype = 9, 23, 4, 3, torch.float64
+    n, g, n_batches, dtype = 9, 23, 3, torch.float64
     counts, dense = sparse_counts(rng, n, g, dtype)
-    hidden, weight = torch.randn(n, k, dtype=dtype), 0.5 * torch.randn(g, k, dtype=dtype)
+    logit = torch.randn(n, g, dtype=dtype)
     per_batch = [0.3 * torch.randn(n_batches, g, dtype=dtype) for _ in range(3)]
-    parameters = [p.requires_grad_() for p in (hidden, weight, *per_batch)]
-    sections = [Section(0, 0, 4), Section(2, 4, 5), Section(1, 5, 9)]  # in any order, of any size
+    parameters = [p.requires_grad_() for p in (logit, *per_batch)]
+    batch = torch.tensor([0, 2, 0, 1, 1, 2, 0, 0, 1])
     log_depth = torch.log(dense.sum(dim=1) + 1)
-    return parameters, counts, dense, log_depth, sections
+    return parameters, batch, counts, dense, log_depth
 
 
-def dense_loss(parameters, dense, log_depth, sections):
-    hidden, weight, scale, bias, log_r = parameters
-    batch = torch.cat([torch.full((s.stop - s.start,), s.batch) for s in sections])
-    mean = log_depth.exp()[:, None] * torch.softmax(scale[batch] * (hidden @ weight.T) + bias[batch], dim=1)
-    return negative_binomial_nll(dense, mean, log_r[batch].exp()).sum(dim=1).mean()
+def dense_loss(parameters, batch, dense, log_depth):
+    logit, scale, bias, log_r = parameters
+    mean = log_depth.exp()[:, None] * torch.softmax(scale[batch] * logit + bias[batch], dim=1)
+    nll = negative_binomial_nll(dense, mean, log_r[batch].exp()) - torch.lgamma(dense + 1)
+    return nll.sum(dim=1).mean()
 
 
 @pytest.mark.parametrize("block", [1, 50, 2**21])
 def test_the_fused_form_is_the_dense_one_with_its_gradients(problem, block, monkeypatch):
     monkeypatch.setattr(likelihoods, "BLOCK_ELEMENTS", block)
-    parameters, counts, dense, log_depth, sections = problem
-    ours = softmax_negative_binomial(*parameters, counts, log_depth, sections)
-    oracle = dense_loss(parameters, dense, log_depth, sections)
+    parameters, batch, counts, dense, log_depth = problem
+    ours = softmax_negative_binomial(*parameters, batch, counts, log_depth)
+    oracle = dense_loss(parameters, batch, dense, log_depth)
     torch.testing.assert_close(ours, oracle)
     for mine, theirs in zip(torch.autograd.grad(3 * ours, parameters), torch.autograd.grad(3 * oracle, parameters), strict=True):
         torch.testing.assert_close(mine, theirs)
 
 
 def test_the_fused_gradient_passes_gradcheck(problem):
-    parameters, counts, _, log_depth, sections = problem
-    assert torch.autograd.gradcheck(lambda *p: softmax_negative_binomial(*p, counts, log_depth, sections), parameters)
+    parameters, batch, counts, _, log_depth = problem
+    assert torch.autograd.gradcheck(lambda *p: softmax_negative_binomial(*p, batch, counts, log_depth), parameters)
 
 
 def test_without_gradients_the_loss_is_the_same(problem):
-    parameters, counts, _, log_depth, sections = problem
+    parameters, batch, counts, _, log_depth = problem
     with torch.no_grad():
-        alone = softmax_negative_binomial(*parameters, counts, log_depth, sections)
-    torch.testing.assert_close(alone, softmax_negative_binomial(*parameters, counts, log_depth, sections).detach())
+        alone = softmax_negative_binomial(*parameters, batch, counts, log_depth)
+    torch.testing.assert_close(alone, softmax_negative_binomial(*parameters, batch, counts, log_depth).detach())
 
 
 def test_extreme_values_stay_finite():
     counts, _ = sparse_counts(np.random.default_rng(1), 4, 6, torch.float32)
-    hidden = torch.full((4, 2), 60.0, requires_grad=True)
-    weight = torch.linspace(-3, 3, 12).reshape(6, 2).requires_grad_()
+    logit = torch.linspace(-300, 300, 24).reshape(4, 6).requires_grad_()
     tables = [t.requires_grad_() for t in (torch.ones(1, 6), torch.zeros(1, 6), torch.full((1, 6), 12.0))]
-    loss = softmax_negative_binomial(hidden, weight, *tables, counts, torch.full((4,), 9.0), [Section(0, 0, 4)])
+    loss = softmax_negative_binomial(logit, *tables, torch.zeros(4, dtype=torch.int64), counts, torch.full((4,), 9.0))
     loss.backward()
-    assert all(torch.isfinite(t).all() for t in (loss, hidden.grad, weight.grad, *(t.grad for t in tables)))
+    assert all(torch.isfinite(t).all() for t in (loss, logit.grad, *(t.grad for t in tables)))
 
 
 def test_sparse_products_and_their_gradient_are_the_dense_ones(rng):
@@ -80,6 +79,9 @@ def test_sparse_products_and_their_gradient_are_the_dense_ones(rng):
     weight = torch.randn(12, 3, dtype=torch.float64, requires_grad=True)
     torch.testing.assert_close(sparse_linear(x, weight), dense @ weight)
     assert torch.autograd.gradcheck(lambda w: sparse_linear(x, w), weight)
+    shift, group = torch.randn(2, 12, dtype=torch.float64), torch.tensor([1, 0, 0, 1, 1, 1, 0, 1])
+    torch.testing.assert_close(shifted_sparse_linear(x, shift, group, weight), (dense + shift[group]) @ weight)
+    assert torch.autograd.gradcheck(lambda w: shifted_sparse_linear(x, shift, group, w), weight)
 
 
 def test_rows_are_taken_in_any_order_and_again(rng):

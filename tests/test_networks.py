@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from torch.distributions import Normal
+from torch.distributions import Independent, Normal, kl_divergence
 
 from mmaavi.data import MosaicData
 from mmaavi.edges import EdgeSampler
 from mmaavi.model import MosaicVAE
-from mmaavi.networks import Discriminator, GatedAttention, GuidanceGraph, MixturePrior
+from mmaavi.networks import DiagonalNormal, Discriminator, GatedAttention, GuidanceGraph, MixturePrior
 from mmaavi.settings import Settings
 
 SETTINGS = Settings(n_components=4, n_latent=6, n_continuous=5, n_fused=8, width=16, graph_share=0.9)
@@ -65,26 +65,43 @@ def test_every_other_parameter_gets_a_finite_gradient(mosaic, network):
         assert torch.isfinite(parameter.grad).all(), name
 
 
+def torchs(q: DiagonalNormal) -> Independent:
+    return Independent(Normal(q.mean, q.sd), 1)
+
+
+def test_normals_are_torchs():
+    torch.manual_seed(0)
+    q = DiagonalNormal(torch.randn(4, 3, 5, dtype=torch.float64), torch.rand(4, 3, 5, dtype=torch.float64) + 0.1)
+    x = torch.randn(3, 5, dtype=torch.float64)
+    torch.testing.assert_close(q.log_prob(x), torchs(q).log_prob(x))
+    standard = torchs(DiagonalNormal(torch.zeros_like(q.mean), torch.ones_like(q.mean)))
+    torch.testing.assert_close(q.kl_to_standard(), kl_divergence(torchs(q), standard))
+    many = DiagonalNormal(q.mean.expand(20_000, 4, 3, 5), q.sd.expand(20_000, 4, 3, 5)).rsample()
+    torch.testing.assert_close(many.mean(dim=0), q.mean, atol=0.2, rtol=0)
+    torch.testing.assert_close(many.std(dim=0), q.sd, atol=0, rtol=0.05)
+
+
 def test_kl_terms_agree_with_monte_carlo():
     torch.manual_seed(0)
     prior = MixturePrior(n_latent=3, n_continuous=2, n_components=3, width=8).double()
     z = torch.randn(2, 3, dtype=torch.float64)
-    q_z = Normal(z + 0.1, torch.full_like(z, 0.5))
     draws = 20_000
     with torch.no_grad():
-        many = prior(z.repeat(draws, 1), Normal(q_z.loc.repeat(draws, 1), q_z.scale.repeat(draws, 1)))
+        q_z = DiagonalNormal(z + 0.1, torch.full_like(z, 0.5))
+        many = prior(z.repeat(draws, 1), DiagonalNormal(q_z.mean.repeat(draws, 1), q_z.sd.repeat(draws, 1)))
         exact = {name: term.reshape(draws, 2).mean(dim=0) for name, term in many.items()}
 
         # The same expectations by drawing c and u instead of summing over c and using closed forms.
         q_c = prior.q_c(z)
         c = q_c.sample((draws,))  # (draws, 2)
         onehot = torch.nn.functional.one_hot(c, 3).double()
-        q_u = prior.q_u_head(prior.q_u_net(torch.cat([z.expand(draws, 2, 3), onehot], dim=2)))
-        u = q_u.sample()
-        p_z = prior.p_z_head(torch.cat([u, onehot], dim=2))
+        q_u = prior.q_u_head(torch.nn.functional.leaky_relu(prior.q_u_of_z(z) + onehot @ prior.q_u_of_c, 0.2))
+        u = torchs(q_u).sample()
+        p_z = torchs(DiagonalNormal.from_linear(prior.p_z_of_u(u) + onehot @ prior.p_z_of_c))
+        p_u = torchs(DiagonalNormal(torch.zeros(2), torch.ones(2)))
         drawn = {
-            "kl_z": q_z.log_prob(z).sum(dim=1) - p_z.log_prob(z).sum(dim=2).mean(dim=0),
-            "kl_u": (q_u.log_prob(u) - Normal(0.0, 1.0).log_prob(u)).sum(dim=2).mean(dim=0),
+            "kl_z": torchs(q_z).log_prob(z) - p_z.log_prob(z).mean(dim=0),
+            "kl_u": (torchs(q_u).log_prob(u) - p_u.log_prob(u)).mean(dim=0),
             "kl_c": (q_c.log_prob(c) + np.log(3)).mean(dim=0),
         }
     for name in exact:
@@ -115,18 +132,14 @@ def test_propagation_and_edge_loss_are_the_dense_ones(rng):
     module = GuidanceGraph(graph, 4)
     dense = torch.as_tensor(graph.toarray() + np.eye(12, dtype=np.float32))
     scaled = dense / dense.abs().sum(dim=1, keepdim=True).sqrt()
-    torch.testing.assert_close(module.q_v().loc, module.head.mean(scaled @ module.table))
-    module.q_v().loc.sum().backward()
-    expected = scaled.T @ (torch.ones(12, 4) @ module.head.mean.weight)
+    torch.testing.assert_close(module.q_v().mean, module.head.both(scaled @ module.table)[:, :4])
+    module.q_v().mean.sum().backward()
+    expected = scaled.T @ (torch.ones(12, 4) @ module.head.both.weight[:4])
     torch.testing.assert_close(module.table.grad, expected)
 
     sample = EdgeSampler(graph, n_negatives=3).sample(40)
     v = torch.randn(12, 4)
-    ours = GuidanceGraph.edge_nll(v, sample.positives, sample.signs, sample.negatives)
-    probability = torch.sigmoid(v @ v.T)
-    flipped = torch.sigmoid(-(v @ v.T))
-    i, j = sample.positives.T
-    p = torch.where(sample.signs > 0, probability[i, j], flipped[i, j])
-    a, b = sample.negatives.unbind(dim=2)
-    q = torch.where(sample.signs[:, None] > 0, probability[a, b], flipped[a, b])
-    torch.testing.assert_close(ours, 0.5 * (-p.log().mean() - (1 - q).log().mean()))
+    ours = GuidanceGraph.edge_nll(v, sample)
+    pair = sample.sign[:, None] * torch.gather((v @ v.T)[sample.source], 1, sample.targets)
+    linked = torch.sigmoid(pair)
+    torch.testing.assert_close(ours, 0.5 * (-linked[:, 0].log().mean() - (1 - linked[:, 1:]).log().mean()))

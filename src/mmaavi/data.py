@@ -1,4 +1,4 @@
-"""The mosaic on the training device, and minibatches whose layout is known before they are drawn."""
+"""The mosaic on the training device, and minibatches drawn from it by gathering there."""
 
 import math
 from collections.abc import Iterator
@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.sparse as sp
 import torch
+from scipy.special import gammaln
 from torch import Tensor
 
-from .likelihoods import Section
 from .mosaic import Mosaic
 from .sparse import SparseRows
 
@@ -45,22 +45,25 @@ class ModalityRows:
     Attributes
     ----------
     rows
-        Position of each such cell among the minibatch's cells.
+        Position of each such cell among the minibatch's cells, of shape (n_measured,).
+    batch
+        Number of each such cell's batch, same shape.
     inputs
         Non-zero part of the encoder's input, n_measured x n_features; zeros are not stored.
     counts
         Counts, same shape.
     log_depth
-        Log library size, of shape (n_measured,).
-    sections
-        Which of the rows belong to which batch.
+        Log library size, same shape.
+    log_factorial
+        Sum of log(x!) over a cell's counts, same shape.
     """
 
     rows: Tensor
+    batch: Tensor
     inputs: SparseRows
     counts: SparseRows
     log_depth: Tensor
-    sections: list[Section]
+    log_factorial: Tensor
 
 
 @dataclass(frozen=True)
@@ -113,12 +116,14 @@ class MosaicData:
         self.batch = torch.tensor(batch, device=device)
         self.measured = torch.tensor(mask, device=device)
         self.scaling = scaling or fit_scaling(mosaic, batch, len(batches))
-        self._counts, self._inputs, self._log_depth, self._layouts = {}, {}, {}, {}
+        self._counts, self._inputs, self._log_depth, self._log_factorial, self._known_rows = {}, {}, {}, {}, {}
         for m, x in mosaic.counts.items():
             depth = x.sum(axis=1)
             self._counts[m] = SparseRows.from_scipy(x, device)
             self._inputs[m] = torch.tensor(scaled_entries(x, depth, batch, self.scaling[m]), device=device)
             self._log_depth[m] = torch.tensor(np.log(np.maximum(depth, 1.0)), dtype=torch.float32, device=device)
+            log_factorial = sp.csr_array((gammaln(x.data + 1.0), x.indices, x.indptr), shape=x.shape).sum(axis=1)
+            self._log_factorial[m] = torch.tensor(log_factorial, dtype=torch.float32, device=device)
 
     @property
     def n_cells(self) -> int:
@@ -183,7 +188,7 @@ class MosaicData:
     def _gather(self, cells: Tensor, sizes: tuple[int, ...]) -> Minibatch:
         parts = {}
         for i, m in enumerate(self.modalities):
-            rows, sections = self._layout(i, sizes)
+            rows = self._rows(i, sizes)
             if len(rows) == 0:
                 continue
             of = cells[rows]
@@ -192,24 +197,15 @@ class MosaicData:
                 indptr, self._counts[m].indices[entries], self._counts[m].values[entries], self._counts[m].n_columns
             )
             inputs = replace(counts, values=self._inputs[m][entries])
-            parts[m] = ModalityRows(rows, inputs, counts, self._log_depth[m][of], sections)
+            parts[m] = ModalityRows(rows, self.batch[of], inputs, counts, self._log_depth[m][of], self._log_factorial[m][of])
         return Minibatch(cells, self.batch[cells], self.measured[cells], parts)
 
-    def _layout(self, modality: int, sizes: tuple[int, ...]) -> tuple[Tensor, list[Section]]:
-        """Rows of a modality in a minibatch with so many cells of each group, and the batches' sections of them."""
-        if (modality, sizes) not in self._layouts:
-            self._layouts[modality, sizes] = self._new_layout(modality, sizes)
-        return self._layouts[modality, sizes]
-
-    def _new_layout(self, modality: int, sizes: tuple[int, ...]) -> tuple[Tensor, list[Section]]:
-        rows, sections, start, stored = [], [], 0, 0
-        for g, n in enumerate(sizes):
-            if n and self._group_mask[g, modality]:
-                rows.append(torch.arange(start, start + n))
-                sections.append(Section(int(self._group_batch[g]), stored, stored + n))
-                stored += n
-            start += n
-        return torch.cat(rows).to(self.device) if rows else torch.empty(0, dtype=torch.int64), sections
+    def _rows(self, modality: int, sizes: tuple[int, ...]) -> Tensor:
+        """Positions of the cells with a modality in a minibatch with so many cells of each group; made once, on the device."""
+        if (modality, sizes) not in self._known_rows:
+            has = np.repeat(self._group_mask[:, modality], sizes)
+            self._known_rows[modality, sizes] = torch.tensor(np.flatnonzero(has), device=self.device)
+        return self._known_rows[modality, sizes]
 
 
 def fit_scaling(mosaic: Mosaic, batch: np.ndarray, n_batches: int) -> dict[str, Scaling]:

@@ -12,11 +12,11 @@ from .errors import InputError
 
 @dataclass(frozen=True)
 class EdgeSample:
-    """``positives`` (E, 2), their ``signs`` (E,), and ``negatives`` (E, n, 2) with the positives' sources."""
+    """Edges ``source`` (E,) -> ``targets[:, 0]`` with their ``sign`` (E,); no edge leads to the other targets (E, 1 + n)."""
 
-    positives: Tensor
-    signs: Tensor
-    negatives: Tensor
+    source: Tensor
+    targets: Tensor
+    sign: Tensor
 
 
 class EdgeSampler:
@@ -54,12 +54,11 @@ class EdgeSampler:
     def sample(self, n_edges: int) -> EdgeSample:
         """Draw edges and their negatives with the device's default generator."""
         drawn = _draw(self.by_weight, (n_edges,))
-        positives = self.ends[drawn]
-        source = positives[:, :1].expand(-1, self.n_negatives)
-        target = _draw(self.by_degree, (n_edges, self.n_negatives))
-        while (linked := self.is_edge(source, target)).any():
-            target = torch.where(linked, _draw(self.by_degree, target.shape), target)
-        return EdgeSample(positives, self.signs[drawn], torch.stack([source, target], dim=2))
+        source, target = self.ends[drawn].unbind(dim=1)
+        others = _draw(self.by_degree, (n_edges, self.n_negatives))
+        while (linked := self.is_edge(source[:, None], others)).any():
+            others = torch.where(linked, _draw(self.by_degree, others.shape), others)
+        return EdgeSample(source, torch.cat([target[:, None], others], dim=1), self.signs[drawn])
 
     def is_edge(self, source: Tensor, target: Tensor) -> Tensor:
         """Whether each pair is an edge or a self-loop."""

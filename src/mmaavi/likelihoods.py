@@ -7,7 +7,7 @@ With a = log(mean / r), r the inverse dispersion and x a count,
 which is r softplus(a) where x = 0: only non-zero counts need more than one exponential and one logarithm.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,8 @@ from torch import Tensor
 
 from .sparse import SparseRows
 
-BLOCK_ELEMENTS = 2**21  # elements of a block of rows: bounds the temporaries (five of 8 MiB)
+BLOCK_ELEMENTS = 2**21  # elements of a block of rows: bounds the temporaries (six of 8 MiB)
+SMALLEST_SHARE = 1e-37  # of a feature in a cell's counts; below it is zero in single precision
 
 
 def negative_binomial_nll(counts: Tensor, mean: Tensor, inverse_dispersion: Tensor) -> Tensor:
@@ -26,80 +27,50 @@ def negative_binomial_nll(counts: Tensor, mean: Tensor, inverse_dispersion: Tens
     return (r + counts) * F.softplus(a) - counts * a + constant
 
 
-@dataclass(frozen=True)
-class Section:
-    """Consecutive rows [start, stop) of a minibatch that belong to one batch."""
-
-    batch: int
-    start: int
-    stop: int
-
-
 def softmax_negative_binomial(
-    hidden: Tensor,
-    weight: Tensor,
-    scale: Tensor,
-    bias: Tensor,
-    log_r: Tensor,
-    counts: SparseRows,
-    log_depth: Tensor,
-    sections: list[Section],
+    logit: Tensor, scale: Tensor, bias: Tensor, log_r: Tensor, batch: Tensor, counts: SparseRows, log_depth: Tensor
 ) -> Tensor:
-    """Negative log-likelihood of counts, summed over features and averaged over cells, without dense temporaries.
+    """Negative log-likelihood of counts, summed over features and averaged over cells; without lgamma(x + 1).
 
-    For the cells of batch s: mean = depth * softmax(scale[s] * (hidden @ weight.T) + bias[s]) over the features
-    and inverse dispersion exp(log_r[s]).
+    In a cell of batch s: mean = depth * softmax(scale[s] * logit + bias[s]) over the features, and inverse dispersion
+    exp(log_r[s]).
 
     Parameters
     ----------
-    hidden, weight
-        Shapes (n_cells, k) and (n_features, k).
+    logit
+        Shape (n_cells, n_features).
     scale, bias, log_r
         Shape (n_batches, n_features).
+    batch
+        Number of each cell's batch, of shape (n_cells,).
     counts
         n_cells x n_features.
     log_depth
         Log library size, of shape (n_cells,).
-    sections
-        The rows of each batch; together all rows.
     """
     with_gradient = torch.is_grad_enabled()
-    return _SoftmaxNegativeBinomial.apply(hidden, weight, scale, bias, log_r, counts, log_depth, sections, with_gradient)
+    return _SoftmaxNegativeBinomial.apply(logit, scale, bias, log_r, batch, counts, log_depth, with_gradient)
 
 
 class _SoftmaxNegativeBinomial(torch.autograd.Function):
-    """Since the loss is a scalar, its gradients are made on the way forward, one block of rows at a time.
-
-    The one array of shape (n_cells, n_features) holds the logits, then their gradient.
-    """
+    """Since the loss is a scalar, its gradients are made on the way forward, one block of rows at a time."""
 
     @staticmethod
-    def forward(ctx, hidden, weight, scale, bias, log_r, counts, log_depth, sections, with_gradient):
-        logit = hidden @ weight.T  # (n, G)
-        r = log_r.exp()
-        n_cells, n_features = logit.shape
-        block = max(1, BLOCK_ELEMENTS // n_features)
-        gradients = [torch.zeros_like(t) for t in (scale, bias, log_r)] if with_gradient else [None] * 3
+    def forward(ctx, logit, scale, bias, log_r, batch, counts, log_depth, with_gradient):
+        tables = (scale, bias, log_r, log_r.exp(), (-log_r).exp())
+        gradients = [torch.empty_like(logit), *(torch.zeros_like(t) for t in (scale, bias, log_r))] if with_gradient else None
         nll = logit.new_zeros(())
-        for s in sections:
-            for start in range(s.start, s.stop, block):
-                rows = slice(start, min(start + block, s.stop))
-                first, last = counts.indptr[rows.start], counts.indptr[rows.stop]
-                stored = slice(int(first), int(last))
-                nll += _block(
-                    logit[rows],
-                    scale[s.batch],
-                    bias[s.batch],
-                    log_r[s.batch],
-                    r[s.batch],
-                    log_depth[rows],
-                    (counts.rows[stored] - rows.start, counts.indices[stored], counts.values[stored]),
-                    None if not with_gradient else [g[s.batch] for g in gradients],
-                )
+        block = max(1, BLOCK_ELEMENTS // logit.shape[1])
+        for start in range(0, len(logit), block):
+            rows = slice(start, min(start + block, len(logit)))
+            stored = slice(*counts.indptr[[rows.start, rows.stop]].tolist()) if len(logit) > block else slice(None)
+            entries = (counts.rows[stored] - start, counts.indices[stored], counts.values[stored])
+            here = None if gradients is None else (gradients[0][rows], *gradients[1:])
+            nll += _block(logit[rows], *tables, batch[rows], log_depth[rows], entries, here)
         if with_gradient:
-            ctx.save_for_backward(logit @ weight, logit.T @ hidden, *gradients)
-            ctx.n_cells = n_cells
-        return nll / n_cells
+            ctx.save_for_backward(*gradients)
+            ctx.n_cells = len(logit)
+        return nll / len(logit)
 
     @staticmethod
     def backward(ctx, upstream):
@@ -107,34 +78,34 @@ class _SoftmaxNegativeBinomial(torch.autograd.Function):
         return *(factor * g for g in ctx.saved_tensors), None, None, None, None
 
 
-def _block(logit, scale, bias, log_r, r, log_depth, entries, gradients) -> Tensor:
-    """Summed loss of a block of rows of one batch; ``logit`` becomes its own gradient where gradients are wanted."""
+def _block(logit, scale, bias, log_r, r, inverse_r, batch, log_depth, entries, gradients) -> Tensor:
+    """Summed loss of some rows. Fills their gradient of the logits, and adds to those of the tables, where wanted."""
     rows, columns, x = entries
-    y = torch.addcmul(bias, logit, scale)  # (n, G)
-    peak = y.amax(dim=1, keepdim=True)
-    share = y.sub_(peak).exp_()
-    total = share.sum(dim=1, keepdim=True)  # softmax = share / total
-    odds = share * (log_depth.exp()[:, None] / total) / r  # exp(a) = mean / r
-    a = (
-        (logit[rows, columns] * scale[columns] + bias[columns])
-        - (peak + total.log() - log_depth[:, None])[rows, 0]
-        - log_r[columns]
-    )
+    n_features = logit.shape[1]
+    scale = scale.index_select(0, batch)  # (n, G)
+    share = bias.index_select(0, batch).addcmul_(logit, scale).softmax(dim=1)
+    odds = inverse_r.index_select(0, batch).mul_(share).mul_(log_depth.exp()[:, None])  # exp(a) = mean / r
     softplus = torch.log1p(odds)
-    r_x = r[columns]
-    nll = (softplus @ r).sum() + (
-        x * F.softplus(-a) + torch.lgamma(r)[columns] + torch.lgamma(x + 1) - torch.lgamma(x + r_x)
-    ).sum()
+    members = F.one_hot(batch, len(r)).to(logit.dtype).T  # (B, n): sums over the cells of each batch
+    softplus_sum = members @ softplus
+    at = (batch[rows], columns)
+    r_x = r[at]
+    a = share[rows, columns].clamp_min(SMALLEST_SHARE).log() + log_depth[rows] - log_r[at]
+    nll = (softplus_sum * r).sum() + (x * F.softplus(-a) - torch.lgamma(x + r_x) + _at(torch.lgamma, r, at)).sum()
     if gradients is None:
         return nll
-    d_scale, d_bias, d_log_r = gradients
-    d_log_r += r * softplus.sum(dim=0)
-    d_log_r.index_add_(0, columns, r_x * (torch.digamma(r)[columns] - torch.digamma(x + r_x)))
-    d_a = odds.div_(odds + 1).mul_(r)  # (n, G): r sigmoid(a)
-    d_a.index_put_((rows, columns), -x * torch.sigmoid(-a), accumulate=True)
-    d_log_r -= d_a.sum(dim=0)
-    d_y = d_a.sub_(share.mul_(d_a.sum(dim=1, keepdim=True) / total))
-    d_bias += d_y.sum(dim=0)
-    d_scale += (d_y * logit).sum(dim=0)
-    torch.mul(d_y, scale, out=logit)
+    d_logit, d_scale, d_bias, d_log_r = gradients
+    d_a = r.index_select(0, batch).mul_(odds).div_(odds.add_(1))  # (n, G): r sigmoid(a)
+    d_a.view(-1).index_add_(0, rows * n_features + columns, -x * torch.sigmoid(-a))
+    d_log_r += r * softplus_sum - members @ d_a
+    d_log_r.view(-1).index_add_(0, at[0] * n_features + columns, r_x * (_at(torch.digamma, r, at) - torch.digamma(x + r_x)))
+    d_y = d_a.addcmul_(share, d_a.sum(dim=1, keepdim=True), value=-1)
+    d_bias += members @ d_y
+    d_scale += members @ torch.mul(d_y, logit, out=odds)
+    torch.mul(d_y, scale, out=d_logit)
     return nll
+
+
+def _at(function: Callable[[Tensor], Tensor], table: Tensor, index: tuple[Tensor, Tensor]) -> Tensor:
+    """``function(table)[index]``, by whichever way calls the costly function less often."""
+    return function(table)[index] if table.numel() < len(index[0]) else function(table[index])

@@ -1,9 +1,7 @@
 """mmAAVI: its parts, and its loss as a flat dict of named terms (Rong et al. 2024)."""
 
 import scipy.sparse as sp
-import torch
 from torch import Tensor, nn
-from torch.distributions import Normal, kl_divergence
 
 from .data import Minibatch, Scaling
 from .edges import EdgeSample
@@ -38,12 +36,11 @@ class MosaicVAE(nn.Module):
         q_v = self.graph.q_v()
         v = q_v.rsample()  # (G, d)
         v_of = dict(zip(self.n_features, v.split(list(self.n_features.values())), strict=True))
-        prior_v = Normal(torch.zeros_like(q_v.loc), 1.0, validate_args=False)
         return {
-            **{f"nll_{m}": self.decoder[m].nll(z, v_of[m], batch.batch, x) for m, x in batch.modalities.items()},
+            **{f"nll_{m}": self.decoder[m].nll(z, v_of[m], x) for m, x in batch.modalities.items()},
             **{name: term.mean() for name, term in self.prior(z, q_z).items()},
-            "kl_v": kl_divergence(q_v, prior_v).sum(dim=1).mean(),
-            "graph": self.graph.edge_nll(v, edges.positives, edges.signs, edges.negatives),
+            "kl_v": q_v.kl_to_standard().mean(),
+            "graph": self.graph.edge_nll(v, edges),
             "discriminator": self.discriminator(q_z.mean, batch.batch),
         }
 

@@ -3,18 +3,23 @@
 Shapes: n cells of a minibatch, G features (G_m of modality m), K mixture components, B batches.
 """
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributions import Categorical, Normal, kl_divergence
+from torch.distributions import Categorical
 
 from .data import Minibatch, ModalityRows, Scaling
+from .edges import EdgeSample
 from .likelihoods import softmax_negative_binomial
-from .sparse import SparseRows, sparse_linear
+from .sparse import SparseRows, shifted_sparse_linear, sparse_linear
 
 SMALLEST_SD = 1e-4
+HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 
 
 def mlp(sizes: list[int], dropout: float) -> nn.Sequential:
@@ -29,16 +34,42 @@ def activation(width: int, dropout: float) -> list[nn.Module]:
     return [nn.BatchNorm1d(width), nn.LeakyReLU(0.2), nn.Dropout(dropout)]
 
 
+@dataclass(frozen=True)
+class DiagonalNormal:
+    """Normal distributions of shape (..., d); the last dimension is one event."""
+
+    mean: Tensor
+    sd: Tensor
+
+    def rsample(self) -> Tensor:
+        """A draw, differentiable in mean and sd; shape (..., d)."""
+        return torch.addcmul(self.mean, self.sd, torch.randn_like(self.mean))
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log density at x of shape (..., d) -> (...)."""
+        standard = (x - self.mean) / self.sd
+        return -0.5 * standard.square().sum(dim=-1) - self.sd.log().sum(dim=-1) - x.shape[-1] * HALF_LOG_2_PI
+
+    def kl_to_standard(self) -> Tensor:
+        """KL(self || Normal(0, I)), of shape (...)."""
+        return 0.5 * (self.mean.square() + self.sd.square() - 1).sum(dim=-1) - self.sd.log().sum(dim=-1)
+
+    @staticmethod
+    def from_linear(both: Tensor) -> "DiagonalNormal":
+        """From means and unconstrained sds side by side, of shape (..., 2 d)."""
+        mean, raw_sd = both.chunk(2, dim=-1)
+        return DiagonalNormal(mean, F.softplus(raw_sd) + SMALLEST_SD)
+
+
 class NormalHead(nn.Module):
-    """Mean and standard deviation of a Normal, linear in the input: (..., k) -> Normal of shape (..., d)."""
+    """A Normal whose mean and unconstrained sd are linear in the input: (..., k) -> (..., d)."""
 
     def __init__(self, n_in: int, n_out: int):
         super().__init__()
-        self.mean = nn.Linear(n_in, n_out)
-        self.raw_sd = nn.Linear(n_in, n_out)
+        self.both = nn.Linear(n_in, 2 * n_out)
 
-    def forward(self, x: Tensor) -> Normal:
-        return Normal(self.mean(x), F.softplus(self.raw_sd(x)) + SMALLEST_SD, validate_args=False)
+    def forward(self, x: Tensor) -> DiagonalNormal:
+        return DiagonalNormal.from_linear(self.both(x))
 
 
 class ModalityEncoder(nn.Module):
@@ -52,9 +83,8 @@ class ModalityEncoder(nn.Module):
         self.register_buffer("zero", torch.tensor(-scaling.mean / scaling.sd))  # z-score of a zero count, (B, G_m)
         self.rest = nn.Sequential(*activation(width, dropout), mlp([width, width, n_out], dropout))
 
-    def forward(self, x: ModalityRows, batch: Tensor) -> Tensor:
-        from_zeros = self.zero @ self.weight  # (B, G_m) x (G_m, width)
-        return self.rest(sparse_linear(x.inputs, self.weight) + from_zeros.index_select(0, batch[x.rows]))
+    def forward(self, x: ModalityRows) -> Tensor:
+        return self.rest(shifted_sparse_linear(x.inputs, self.zero, x.batch, self.weight))
 
 
 class GatedAttention(nn.Module):
@@ -88,42 +118,56 @@ class Encoder(nn.Module):
         self.body = nn.Sequential(nn.Linear(n_fused, width), *activation(width, dropout))
         self.head = NormalHead(width, n_latent)
 
-    def forward(self, batch: Minibatch) -> tuple[Normal, Tensor]:
+    def forward(self, batch: Minibatch) -> tuple[DiagonalNormal, Tensor]:
         """q(z|x) of shape (n, d) and the attention weights (n, M)."""
-        h = {m: self.modality[m](x, batch.batch) for m, x in batch.modalities.items()}
+        h = {m: self.modality[m](x) for m, x in batch.modalities.items()}
         fused, attention = self.attention(h, {m: x.rows for m, x in batch.modalities.items()}, len(batch.cells))
         return self.head(self.body(fused)), attention
 
 
 class MixturePrior(nn.Module):
-    """The Gaussian mixture p(z | c, u) p(u) p(c) and its posteriors q(c | z), q(u | c, z); c is summed exactly."""
+    """The Gaussian mixture p(z | c, u) p(u) p(c) and its posteriors q(c | z), q(u | c, z); c is summed exactly.
+
+    A linear map of (z, onehot(c)) is one of z plus a row for each component: the n x K onehots are never made.
+    """
 
     def __init__(self, n_latent: int, n_continuous: int, n_components: int, width: int = 50):
         super().__init__()
         self.n_components = n_components
         self.q_c_net = mlp([n_latent, width, n_components], 0.0)
-        self.q_u_net = nn.Sequential(nn.Linear(n_latent + n_components, width), nn.LeakyReLU(0.2))
+        self.q_u_of_z = nn.Linear(n_latent, width)
+        self.q_u_of_c = _component_rows(n_components, width, n_latent)
         self.q_u_head = NormalHead(width, n_continuous)
-        self.p_z_head = NormalHead(n_components + n_continuous, n_latent)
+        self.p_z_of_u = nn.Linear(n_continuous, 2 * n_latent)
+        self.p_z_of_c = _component_rows(n_components, 2 * n_latent, n_continuous)
 
     def q_c(self, z: Tensor) -> Categorical:
+        """q(c | z): (n, d) -> probabilities of shape (n, K)."""
         return Categorical(logits=self.q_c_net(z), validate_args=False)
 
-    def forward(self, z: Tensor, q_z: Normal) -> dict[str, Tensor]:
+    def q_u(self, z: Tensor) -> DiagonalNormal:
+        """q(u | c, z) for every component: (n, d) -> (n, K, d_u)."""
+        return self.q_u_head(F.leaky_relu(self.q_u_of_z(z)[:, None] + self.q_u_of_c, 0.2))
+
+    def p_z(self, u: Tensor) -> DiagonalNormal:
+        """p(z | c, u), the u of each component given: (n, K, d_u) -> (n, K, d)."""
+        return DiagonalNormal.from_linear(self.p_z_of_u(u) + self.p_z_of_c)
+
+    def forward(self, z: Tensor, q_z: DiagonalNormal) -> dict[str, Tensor]:
         """KL terms of each cell, each of shape (n,): ``kl_z`` at the sample z; ``kl_u`` and ``kl_c`` in closed form."""
-        n, k = len(z), self.n_components
-        q_c = self.q_c(z)
-        component = torch.eye(k, device=z.device).expand(n, k, k)
-        both = torch.cat([z[:, None].expand(n, k, -1), component], dim=2)  # (n, K, d + K)
-        q_u = self.q_u_head(self.q_u_net(both))  # (n, K, d_u)
-        p_z = self.p_z_head(torch.cat([q_u.rsample(), component], dim=2))  # (n, K, d)
-        log_p_z = p_z.log_prob(z[:, None]).sum(dim=2)  # (n, K)
-        prior_u = Normal(torch.zeros_like(q_u.loc), 1.0, validate_args=False)
+        q_c, q_u = self.q_c(z), self.q_u(z)
+        log_p_z = self.p_z(q_u.rsample()).log_prob(z[:, None])  # (n, K)
         return {
-            "kl_z": q_z.log_prob(z).sum(dim=1) - (q_c.probs * log_p_z).sum(dim=1),
-            "kl_u": (q_c.probs * kl_divergence(q_u, prior_u).sum(dim=2)).sum(dim=1),
-            "kl_c": (q_c.probs * q_c.logits).sum(dim=1) + np.log(k),  # logits of a Categorical are normalised
+            "kl_z": q_z.log_prob(z) - (q_c.probs * log_p_z).sum(dim=1),
+            "kl_u": (q_c.probs * q_u.kl_to_standard()).sum(dim=1),
+            "kl_c": (q_c.probs * q_c.logits).sum(dim=1) + np.log(self.n_components),  # these logits are normalised
         }
+
+
+def _component_rows(n_components: int, n_out: int, n_beside: int) -> nn.Parameter:
+    """Weights of onehot(c) in a linear layer with ``n_beside`` other inputs."""
+    bound = (n_beside + n_components) ** -0.5
+    return nn.Parameter(torch.empty(n_components, n_out).uniform_(-bound, bound))
 
 
 class GuidanceGraph(nn.Module):
@@ -135,34 +179,26 @@ class GuidanceGraph(nn.Module):
         looped = sp.csr_array(graph + sp.eye_array(n_features, dtype=graph.dtype))
         in_degree = abs(looped).sum(axis=1)
         scaled = sp.csr_array(sp.diags_array(in_degree**-0.5) @ looped).astype(np.float32)
-        for name, values in (("indptr", scaled.indptr), ("indices", scaled.indices), ("weights", scaled.data)):
-            self.register_buffer(name, torch.tensor(values), persistent=False)
+        self._adjacency = SparseRows.from_scipy(scaled)
         self.table = nn.Parameter(0.1 * torch.randn(n_features, n_latent))
         self.head = NormalHead(n_latent, n_latent)
-        nn.init.constant_(self.head.raw_sd.bias, -3.0)  # wide embeddings would drown the first epochs in noise
+        nn.init.constant_(self.head.both.bias[n_latent:], -3.0)  # wide embeddings would drown the first epochs in noise
 
-    def q_v(self) -> Normal:
+    def q_v(self) -> DiagonalNormal:
         """q(V) of shape (G, d): one propagation along the edges, then linear heads."""
-        size = (len(self.table), len(self.table))
-        adjacency = SparseRows(self.indptr.long(), self.indices.long(), self.weights, size[1])
-        return self.head(sparse_linear(adjacency, self.table))
+        if self._adjacency.values.device != self.table.device:
+            self._adjacency = self._adjacency.to(self.table.device)
+        return self.head(sparse_linear(self._adjacency, self.table))
 
     @staticmethod
-    def edge_nll(v: Tensor, positives: Tensor, signs: Tensor, negatives: Tensor) -> Tensor:
+    def edge_nll(v: Tensor, edges: EdgeSample) -> Tensor:
         """Binary cross-entropy of edges: the mean over positives and the mean over negatives, averaged.
 
-        Parameters
-        ----------
-        v
-            Feature embeddings (G, d).
-        positives, signs
-            Edges (E, 2) and their signs (E,).
-        negatives
-            Pairs (E, n, 2) without an edge; scored with the sign of their positive.
+        ``v`` are feature embeddings (G, d); a pair without an edge is scored with the sign of its positive.
         """
-        pairs = torch.cat([positives[:, None], negatives], dim=1)  # (E, 1 + n, 2)
-        ends = v.index_select(0, pairs.flatten()).reshape(*pairs.shape, -1)  # (E, 1 + n, 2, d)
-        score = signs[:, None] * (ends[:, :, 0] * ends[:, :, 1]).sum(dim=2)  # (E, 1 + n)
+        source = v.index_select(0, edges.source)  # (E, d)
+        targets = v.index_select(0, edges.targets.flatten()).unflatten(0, edges.targets.shape)  # (E, 1 + n, d)
+        score = edges.sign[:, None] * (targets @ source[:, :, None])[:, :, 0]  # (E, 1 + n)
         return 0.5 * (F.softplus(-score[:, 0]).mean() + F.softplus(score[:, 1:]).mean())
 
 
@@ -186,16 +222,16 @@ class HybridDecoder(nn.Module):
         self.bias = nn.Parameter(torch.tensor(scaling.log_profile))
         self.log_r = nn.Parameter(torch.zeros(n_batches, n_features))
 
-    def nll(self, z: Tensor, v: Tensor, batch: Tensor, x: ModalityRows) -> Tensor:
+    def nll(self, z: Tensor, v: Tensor, x: ModalityRows) -> Tensor:
         """Negative log-likelihood summed over features, averaged over the cells with the modality."""
         z = z.index_select(0, x.rows)  # (n_m, d); unlike z[rows], with a gradient that is the same at every run
-        onehot = F.one_hot(batch[x.rows], self.n_batches).to(z.dtype)
+        onehot = F.one_hot(x.batch, self.n_batches).to(z.dtype)
         free = self.body(torch.cat([z, onehot], dim=1))  # (n_m, width)
         w = self.graph_share
-        hidden = torch.cat([w * z, (1 - w) * free], dim=1)  # one product instead of two
-        weight = torch.cat([v, self.weight], dim=1)  # (G_m, d + width)
+        logit = torch.addmm((w * z) @ v.T, (1 - w) * free, self.weight.T)  # (n_m, G_m)
         scale = F.softplus(self.raw_scale)
-        return softmax_negative_binomial(hidden, weight, scale, self.bias, self.log_r, x.counts, x.log_depth, x.sections)
+        nll = softmax_negative_binomial(logit, scale, self.bias, self.log_r, x.batch, x.counts, x.log_depth)
+        return nll + x.log_factorial.mean()
 
 
 class _ReverseGradient(torch.autograd.Function):

@@ -33,6 +33,9 @@ class SparseRows:
         indices = torch.tensor(x.indices, dtype=torch.int64, device=device)
         return SparseRows(indptr, indices, torch.tensor(x.data, dtype=torch.float32, device=device), x.shape[1])
 
+    def to(self, device: torch.device) -> "SparseRows":
+        return SparseRows(self.indptr.to(device), self.indices.to(device), self.values.to(device), self.n_columns)
+
     @property
     def n_rows(self) -> int:
         return len(self.indptr) - 1
@@ -56,13 +59,17 @@ class SparseRows:
         """Self @ dense: (n_rows, n_columns) x (n_columns, k) -> (n_rows, k)."""
         return self._tensor() @ dense
 
-    def transposed_matmul(self, dense: Tensor) -> Tensor:
-        """self.T @ dense: (n_columns, n_rows) x (n_rows, k) -> (n_columns, k)."""
+    @cached_property
+    def transposed(self) -> "SparseRows":
+        """The transpose, sorted by its rows."""
         order = torch.argsort(self.indices, stable=True)
         indptr = torch.zeros(self.n_columns + 1, dtype=torch.int64, device=self.indices.device)
         torch.cumsum(torch.bincount(self.indices, minlength=self.n_columns), 0, out=indptr[1:])
-        turned = SparseRows(indptr, self.rows[order], self.values[order], self.n_rows)
-        return turned._tensor() @ dense
+        return SparseRows(indptr, self.rows[order], self.values[order], self.n_rows)
+
+    def add_product_to(self, dense: Tensor, factor: Tensor) -> Tensor:
+        """Dense += self @ factor, in place and without a temporary of the size of ``dense``."""
+        return torch.addmm(dense, self._tensor(), factor, out=dense)
 
     def _tensor(self) -> Tensor:
         size = (self.n_rows, self.n_columns)
@@ -77,9 +84,41 @@ class _SparseLinear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
-        return None, ctx.x.transposed_matmul(gradient.contiguous())
+        return None, ctx.x.transposed.matmul(gradient.contiguous())
 
 
 def sparse_linear(x: SparseRows, weight: Tensor) -> Tensor:
     """X @ weight with a gradient for the weight of shape (n_columns, k)."""
     return _SparseLinear.apply(x, weight)
+
+
+class _ShiftedSparseLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: SparseRows, shift: Tensor, group: Tensor, weight: Tensor) -> Tensor:
+        ctx.x = x
+        ctx.save_for_backward(shift, group)
+        return x.matmul(weight).add_((shift @ weight).index_select(0, group))
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor):
+        shift, group = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        by_group = gradient.new_zeros(len(shift), gradient.shape[1]).index_add_(0, group, gradient)
+        return None, None, None, ctx.x.transposed.add_product_to(shift.T @ by_group, gradient)
+
+
+def shifted_sparse_linear(x: SparseRows, shift: Tensor, group: Tensor, weight: Tensor) -> Tensor:
+    """(X + shift[group]) @ weight with a gradient for the weight alone; the dense sum is never made.
+
+    Parameters
+    ----------
+    x
+        n x n_columns.
+    shift
+        One dense row a group, of shape (n_groups, n_columns).
+    group
+        Group of each row of x, of shape (n,).
+    weight
+        Shape (n_columns, k).
+    """
+    return _ShiftedSparseLinear.apply(x, shift, group, weight)
