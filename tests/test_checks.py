@@ -88,3 +88,18 @@ def test_a_modality_that_the_graph_does_not_reach_is_named(mosaic):
 
 def test_a_graph_of_other_features_is_refused(mosaic):
     assert "the guidance graph is (3, 3)" in check_guidance(replace(mosaic, guidance=sp.csr_array((3, 3))))[0]
+
+
+def test_a_feature_linked_to_all_others_is_named(mosaic):
+    graph = mosaic.guidance.tolil()
+    graph[2], graph[:, 2] = 1, 1
+    (problem,) = check_guidance(replace(mosaic, guidance=sp.csr_array(graph)))
+    assert f"links '{mosaic.var['rna'].index[2]}' of 'rna' to all other features" in problem
+
+
+def test_messages_name_the_file(mosaic):
+    x = mosaic.counts["rna"].copy()
+    x.data[0] = -1
+    from_file = replace(mosaic, counts=mosaic.counts | {"rna": x}, provenance={"files": {"rna": "some/counts.h5"}})
+    with pytest.raises(InputError, match="modality 'rna' \\(from some/counts.h5\\) has 1 negative values"):
+        check_mosaic(from_file, COUNTS)

@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy.special import gammaln
 
-from mmaavi.data import LARGEST_Z_SCORE, MosaicData
+from mmaavi.data import MosaicData
+from mmaavi.features import LARGEST_Z_SCORE
 from mmaavi.sparse import SparseRows
 
 

@@ -16,6 +16,7 @@ from snakemake.utils import validate
 
 from mmaavi.dataset import prepare
 from mmaavi.errors import InputError
+from mmaavi.guidance import read_coordinates
 
 SCHEMA = ROOT / "workflow/schemas/dataset.schema.yaml"
 
@@ -130,7 +131,7 @@ def broken_copy(entry, folder):
         (lambda e, f: e.update(batch_column="batch"), "no batch column 'batch'; did you mean 'Batch'"),
         (lambda e, f: e.update(features_in_rows=False), "is 4 cells x 6 features, but 6 cells and 4 features are named"),
         (broken_copy, "GxC.npz is no sparse matrix"),
-        (lambda e, f: (f / "genes.txt").write_text("g1\ng1\ng2\ng3\n"), "duplicate feature ids \\(g1\\)"),
+        (lambda e, f: (f / "genes.txt").write_text("g1\ng1\ng2\ng3\n"), "duplicate feature ids in modality 'rna' \\(g1\\)"),
     ],
 )
 def test_files_that_do_not_fit_are_named(npz, change, message):
@@ -160,3 +161,44 @@ def test_a_truncated_hdf5_is_named(tmp_path):
     (tmp_path / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
     with pytest.raises(InputError, match="a.h5 cannot be opened"):
         run(config(inputs=[{"reader": "hdf5", "modality": "rna", "counts": "a.h5", "batch": "a"}]), tmp_path)
+
+
+def test_inputs_with_repeated_ids_name_file_and_batch(npz):
+    folder, _, entry = npz
+    table = pd.read_csv(folder / "meta.csv", index_col=0)
+    table.set_axis(["c0", "c0", *table.index[2:]]).to_csv(folder / "meta.csv")
+    with pytest.raises(InputError, match="GxC.npz has 1 duplicate cell ids of batch a in modality 'rna' \\(c0\\)"):
+        run(config(inputs=[entry]), folder)
+
+
+# On the real files, through the dataset configs as they are.
+
+
+def real(name: str, mirror: Path, **changes):
+    entries = yaml.safe_load((ROOT / f"config/datasets/{name}.yaml").read_text()) | changes
+    validate(entries, SCHEMA)
+    assemblies = {a: read_coordinates(mirror / f"annotation/{a}_genes.bed") for a in ("hg19", "hg38", "mm10")}
+    return run(entries, mirror, assemblies=assemblies)
+
+
+def test_the_real_cortex_mosaic(mirror):
+    prepared = real("mop_multiome", mirror)
+    sizes = prepared.labels.groupby(["batch", "pattern"]).size()
+    assert dict(sizes) == {("A-D", "rna+atac"): 3537, ("E-H", "rna"): 3431, ("I-L", "atac"): 3341}
+    assert prepared.mosaic.n_features == {"rna": 1677, "atac": 24_223}
+    assert prepared.mosaic.provenance["edges"] == {"rna-atac": 22_762}  # of the 24,164, those of features with counts
+    assert "Mis" not in set(prepared.labels["cell_type"])
+    hidden = prepared.truth.measured.groupby(prepared.truth.obs["batch"]).sum()
+    assert hidden.to_dict("index") == {"E-H": {"rna": 0, "atac": 3431}, "I-L": {"rna": 3341, "atac": 0}}
+
+
+def test_the_real_cortex_on_another_assembly_is_refused(mirror):
+    with pytest.raises(InputError, match="do not fit the assembly 'hg38'.*Set 'assembly: mm10'|features of 'rna' have no coord"):
+        real("mop_multiome", mirror, assembly="hg38")
+
+
+def test_the_real_tea_seq_mosaic(mirror):
+    prepared = real("teaseq", mirror)
+    sizes = prepared.labels.groupby(["batch", "pattern"]).size()
+    assert dict(sizes) == {("test", "protein"): 5048, ("train", "rna+protein"): 1262}
+    assert prepared.mosaic.provenance["edges"] == {"rna-protein": 24}

@@ -4,7 +4,6 @@ import scipy.sparse as sp
 import torch
 
 from mmaavi.edges import EdgeSampler
-from mmaavi.errors import InputError
 
 
 @pytest.fixture
@@ -49,10 +48,3 @@ def test_negatives_come_by_degree(graph):
     np.fill_diagonal(linked, True)
     degree = np.where(linked[lonely], 0, linked.sum(axis=1))
     np.testing.assert_allclose(np.bincount(target, minlength=25) / len(target), degree / degree.sum(), atol=0.01)
-
-
-def test_a_feature_linked_to_all_others_is_refused():
-    star = np.zeros((5, 5))
-    star[2], star[:, 2] = 1, 1
-    with pytest.raises(InputError, match="feature number 2 .* linked to all others"):
-        EdgeSampler(sp.csr_array(star))

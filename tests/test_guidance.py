@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -124,6 +126,16 @@ def test_genes_without_coordinates_are_counted_and_named(mosaic):
     with pytest.raises(InputError, match="5 of 40 features of 'rna' have no coordinates \\(gene000"):
         guidance.check_coordinates(bare, "rna")
     guidance.check_coordinates(bare, "rna", allow_missing=0.2)
+
+
+def test_peaks_and_genes_with_half_their_coordinates_are_named(mosaic):
+    table = mosaic.var["atac"].astype({"start": float})
+    table.loc[table.index[2], "start"] = np.nan
+    with pytest.raises(InputError, match=f"1 of .* 'atac' lack chrom, start or end .*{table.index[2]}"):
+        guidance.with_peak_coordinates(replace(mosaic, var=mosaic.var | {"atac": table}), "atac")
+    strandless = replace(mosaic, var=mosaic.var | {"rna": mosaic.var["rna"].drop(columns="strand")})
+    with pytest.raises(InputError, match="features of 'rna' have no strand"):
+        guidance.check_coordinates(strandless, "rna")
 
 
 def test_a_shared_assembly_check_refuses_the_wrong_one():

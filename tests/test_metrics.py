@@ -114,3 +114,9 @@ def test_the_interval_is_students(rng):
     single = metrics.summarise(table.iloc[:1], ["method"]).iloc[0]
     assert single["n_seeds"] == 1
     assert np.isnan(single["low"])
+
+
+def test_too_few_labelled_cells_are_said_so(rng):
+    groups = np.repeat(["a", "b"], 10)
+    scores = metrics.integration_scores(rng.normal(size=(20, 3)), groups, groups, groups, rng.normal(size=(20, 3)))
+    assert all(np.isnan(s.value) and "20 cells with a label are too few" in s.note for s in scores)

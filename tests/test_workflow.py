@@ -65,6 +65,9 @@ def test_no_job_of_the_demo_takes_much_memory(demo):
     cost = pd.read_csv(demo / "results/tables/cost.tsv", sep="\t")
     assert cost["peak_memory_gib"].max() < 6
     assert (cost["fit_seconds"] > 0).all()
+    jobs = pd.read_csv(demo / "results/tables/jobs.tsv", sep="\t")
+    assert (jobs["peak_memory_gib"] < 8).all()
+    assert {job.split()[0] for job in jobs["job"]} == {"mosaic", "unintegrated", "umap", "score"}
 
 
 def test_every_figure_is_drawn_twice(demo):

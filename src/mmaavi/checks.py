@@ -25,7 +25,7 @@ def _check_structure(mosaic: Mosaic, mixed_batches: bool) -> list[str]:
     problems = []
     for m in mosaic.modalities:
         if not mosaic.measured[m].any():
-            problems.append(f"modality '{m}' is measured in no batch; remove it from the dataset config")
+            problems.append(f"{_named(mosaic, m)} is measured in no batch; remove it from the dataset config")
     unmeasured = mosaic.cells[~mosaic.measured.any(axis=1).to_numpy()]
     if len(unmeasured):
         problems.append(f"{len(unmeasured)} cells have no modality ({listing(unmeasured)}); remove them")
@@ -38,6 +38,11 @@ def _check_structure(mosaic: Mosaic, mixed_batches: bool) -> list[str]:
                     "split the batch, or set 'mixed_batches: true' in the dataset config"
                 )
     return problems
+
+
+def _named(mosaic: Mosaic, modality: str) -> str:
+    files = mosaic.provenance.get("files", {}).get(modality)
+    return f"modality '{modality}'" + (f" (from {files})" if files else "")
 
 
 def _check_values(mosaic: Mosaic, likelihoods: dict[str, str]) -> list[str]:
@@ -53,7 +58,7 @@ def _check_values(mosaic: Mosaic, likelihoods: dict[str, str]) -> list[str]:
                 rows = np.repeat(np.arange(x.shape[0]), np.diff(x.indptr))[where]
                 batches = sorted(mosaic.obs["batch"].iloc[np.unique(rows)].unique())
                 problems.append(
-                    f"modality '{m}' has {where.sum()} {what} values, in batch {listing(batches)} (first cell "
+                    f"{_named(mosaic, m)} has {where.sum()} {what} values, in batch {listing(batches)} (first cell "
                     f"{mosaic.cells[rows[0]]}); give raw counts, or choose another likelihood for '{m}'"
                 )
     return problems
@@ -79,7 +84,7 @@ def _check_empty(mosaic: Mosaic) -> list[str]:
     for m, empty in empty_features(mosaic).items():
         if empty.any():
             names = mosaic.var[m].index[empty]
-            problems.append(f"modality '{m}' has {empty.sum()} features without a count ({listing(names)}); {advice}")
+            problems.append(f"{_named(mosaic, m)} has {empty.sum()} features without a count ({listing(names)}); {advice}")
     return problems
 
 
@@ -94,11 +99,15 @@ def check_guidance(mosaic: Mosaic) -> list[str]:
         return ["the guidance graph has zero, NaN or infinite weights; give each edge a positive weight and a sign"]
     if abs(graph - graph.T).max() > 0:
         problems.append("the guidance graph is asymmetric; add each edge in both directions with one weight")
-    off_diagonal = graph - sp.diags_array(graph.diagonal())
-    reached = np.diff(sp.csr_array(off_diagonal).tocsr().indptr) > 0
+    off_diagonal = sp.csr_array(graph - sp.diags_array(graph.diagonal()))
+    off_diagonal.eliminate_zeros()
+    degree = np.diff(off_diagonal.indptr)
     start = 0
     for m, size in mosaic.n_features.items():
-        if len(mosaic.modalities) > 1 and not reached[start : start + size].any():
+        full = mosaic.var[m].index[degree[start : start + size] >= total - 1]
+        if len(full):
+            problems.append(f"the guidance graph links '{full[0]}' of '{m}' to all other features; thin it out")
+        if len(mosaic.modalities) > 1 and not degree[start : start + size].any():
             problems.append(
                 f"the guidance graph leaves modality '{m}' unconnected (0 of {size} features have an edge); "
                 "check the feature names, the assembly and the graph recipe"

@@ -10,32 +10,9 @@ import torch
 from scipy.special import gammaln
 from torch import Tensor
 
+from .features import Scaling, fit_scaling, scaled_entries
 from .mosaic import Mosaic
 from .sparse import SparseRows
-
-LARGEST_Z_SCORE = 10.0
-SMALLEST_RELATIVE_SD = 1e-4  # below that a feature is constant, and rounding is all that varies
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """Depth normalisation and z-scoring of one modality within each batch, as fitted.
-
-    Attributes
-    ----------
-    depth
-        Library size to which cells are normalised: the median over the cells that have the modality.
-    mean, sd
-        Of the log1p-normalised counts in each batch; shape (n_batches, n_features). Batches without the modality have
-        the average of those that have it.
-    log_profile
-        Log share of each feature in the counts of a batch (one pseudo-count), same shape: where the decoder's biases start.
-    """
-
-    depth: float
-    mean: np.ndarray
-    sd: np.ndarray
-    log_profile: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -120,7 +97,7 @@ class MosaicData:
         for m, x in mosaic.counts.items():
             depth = x.sum(axis=1)
             self._counts[m] = SparseRows.from_scipy(x, device)
-            self._inputs[m] = torch.tensor(scaled_entries(x, depth, batch, self.scaling[m]), device=device)
+            self._inputs[m] = torch.tensor(scaled_entries(x, batch, self.scaling[m]), device=device)
             self._log_depth[m] = torch.tensor(np.log(np.maximum(depth, 1.0)), dtype=torch.float32, device=device)
             log_factorial = sp.csr_array((gammaln(x.data + 1.0), x.indices, x.indptr), shape=x.shape).sum(axis=1)
             self._log_factorial[m] = torch.tensor(log_factorial, dtype=torch.float32, device=device)
@@ -206,45 +183,3 @@ class MosaicData:
             has = np.repeat(self._group_mask[:, modality], sizes)
             self._known_rows[modality, sizes] = torch.tensor(np.flatnonzero(has), device=self.device)
         return self._known_rows[modality, sizes]
-
-
-def fit_scaling(mosaic: Mosaic, batch: np.ndarray, n_batches: int) -> dict[str, Scaling]:
-    """Scaling of every modality; ``batch`` numbers each cell's batch."""
-    scaling = {}
-    for m, x in mosaic.counts.items():
-        has = mosaic.measured[m].to_numpy()
-        depth = x.sum(axis=1)
-        target = float(np.median(depth[has]))
-        log = _log_normalised(x, depth, target)
-        mean, sd, total = (np.zeros((n_batches, x.shape[1])) for _ in range(3))
-        known = np.unique(batch[has])
-        for b in known:
-            total[b] = x[has & (batch == b)].sum(axis=0)
-            part = log[has & (batch == b)].astype(np.float64)
-            mean[b] = part.mean(axis=0)
-            variance = np.maximum((part**2).mean(axis=0) - mean[b] ** 2, 0)
-            varies = np.sqrt(variance) > SMALLEST_RELATIVE_SD * np.maximum(mean[b], 1)
-            sd[b] = np.where(varies, np.sqrt(variance), 1.0)
-        unknown = np.setdiff1d(np.arange(n_batches), known)
-        for table in (mean, sd, total):
-            table[unknown] = table[known].mean(axis=0)
-        log_profile = np.log((total + 1) / (total + 1).sum(axis=1, keepdims=True))
-        scaling[m] = Scaling(target, *(table.astype(np.float32) for table in (mean, sd, log_profile)))
-    return scaling
-
-
-def _log_normalised(x: sp.csr_array, depth: np.ndarray, target: float) -> sp.csr_array:
-    per_entry = np.repeat(target / np.maximum(depth, 1e-12), np.diff(x.indptr))
-    return sp.csr_array((np.log1p(x.data * per_entry), x.indices, x.indptr), shape=x.shape)
-
-
-def scaled_entries(x: sp.csr_array, depth: np.ndarray, batch: np.ndarray, scaling: Scaling) -> np.ndarray:
-    """For each stored count, its z-score (at most 10) minus the z-score of a zero; float32 of shape (nnz,).
-
-    The z-score of a zero is ``-mean / sd``, one row a batch: the encoder adds it once for all of a cell's features,
-    so that the dense input is never made.
-    """
-    value = _log_normalised(x, depth, scaling.depth).data
-    b = np.repeat(batch, np.diff(x.indptr))
-    zero = -scaling.mean[b, x.indices] / scaling.sd[b, x.indices]
-    return (np.minimum(value / scaling.sd[b, x.indices] + zero, LARGEST_Z_SCORE) - zero).astype(np.float32)

@@ -93,6 +93,7 @@ def read_dataset(config: dict, locate: Locate) -> tuple[Mosaic, pd.DataFrame]:
             raise InputError(f"an input names a modality '{entry['modality']}'; {nearest(entry['modality'], parts)}")
         part = READERS[entry["reader"]](locate, entry["modality"], **_settings(entry))
         parts[entry["modality"]].append(_with_batch(part, entry))
+        _check_ids(parts[entry["modality"]][-1], entry)
     for m, given in parts.items():
         if not given:
             raise InputError(f"modality '{m}' has no input; add one, or take it out of 'modalities'")
@@ -110,13 +111,30 @@ def read_dataset(config: dict, locate: Locate) -> tuple[Mosaic, pd.DataFrame]:
             raise InputError(f"no input has the label column '{spec['column']}'; {nearest(spec['column'], mosaic.obs)}")
         text = mosaic.obs[spec["column"]].astype("string")
         labels[name] = text.mask(text.isin(spec["unassigned"])).replace(spec["rename"])
-    mosaic = replace(mosaic, obs=mosaic.obs[["batch"]], provenance={"title": config["title"]})
+    files = {m: listing(_file(e) for e in config["inputs"] if e["modality"] == m) for m in parts}
+    mosaic = replace(mosaic, obs=mosaic.obs[["batch"]], provenance={"title": config["title"], "files": files})
     return mosaic, labels
 
 
 def _settings(entry: dict) -> dict:
     """What the reader of an input gets, beside the modality."""
     return {k: v for k, v in entry.items() if k not in ("reader", "modality", "batch", "batch_column")}
+
+
+def _file(entry: dict) -> str:
+    """What an input is read from, for messages."""
+    return entry.get("counts", entry["reader"])
+
+
+def _check_ids(part: ad.AnnData, entry: dict) -> None:
+    for what, names in (("cell", part.obs_names), ("feature", part.var_names)):
+        repeated = names[names.duplicated()].unique()
+        if len(repeated):
+            of = f" of batch {listing(part.obs.loc[repeated, 'batch'].unique())}" if what == "cell" else ""
+            raise InputError(
+                f"{_file(entry)} has {len(repeated)} duplicate {what} ids{of} in modality '{entry['modality']}' "
+                f"({listing(repeated)}); make them unique"
+            )
 
 
 def _with_batch(part: ad.AnnData, entry: dict) -> ad.AnnData:
@@ -128,11 +146,13 @@ def _with_batch(part: ad.AnnData, entry: dict) -> ad.AnnData:
         column = entry["batch_column"]
         if column not in part.obs:
             raise InputError(
-                f"the {entry['modality']} cells ({entry['reader']}) have no batch column '{column}'; {nearest(column, part.obs)}"
+                f"the {entry['modality']} cells of {_file(entry)} have no batch column '{column}'; {nearest(column, part.obs)}"
             )
         missing = part.obs_names[part.obs[column].isna()]
         if len(missing):
-            raise InputError(f"{len(missing)} {entry['modality']} cells have no value in '{column}': {listing(missing)}")
+            raise InputError(
+                f"{len(missing)} {entry['modality']} cells of {_file(entry)} have no value in '{column}': {listing(missing)}"
+            )
         part.obs["batch"] = part.obs[column].astype(str)
     return part
 
@@ -152,7 +172,9 @@ def link(mosaic: Mosaic, config: dict, locate: Locate, assemblies: dict[str, pd.
     edges, report = [], guidance.assembly_report(pd.Index([]), pd.DataFrame(), {})
     if config["coordinates"] is not None:
         loci = guidance.read_coordinates(locate(config["coordinates"]))
+        known = assemblies if config["assembly"] is None else assemblies | {config["assembly"]: loci}
     else:
+        known = assemblies
         loci = assemblies.get(config["assembly"])  # None: those of the feature table
     for recipe in config["graph"]:
         source, target = recipe["between"]
@@ -166,15 +188,15 @@ def link(mosaic: Mosaic, config: dict, locate: Locate, assemblies: dict[str, pd.
             guidance.check_coordinates(mosaic, source)
             genes, peaks = mosaic.var[source], mosaic.var[target]
             if config["assembly"] is not None:
-                report = guidance.assembly_report(genes.index, peaks, assemblies, recipe["upstream"])
+                report = guidance.assembly_report(genes.index, peaks, known, recipe["upstream"])
                 guidance.check_assembly(report, config["assembly"])
             genes = genes if loci is None else loci[loci.index.isin(genes.index)]
             pairs = guidance.overlap_edges(genes, peaks, recipe["upstream"])
         else:
-            known = guidance.read_aliases(locate(recipe["aliases"])) if recipe["aliases"] is not None else {}
+            aliases = guidance.read_aliases(locate(recipe["aliases"])) if recipe["aliases"] is not None else {}
             for protein, text in mosaic.var[target].get("aliases", pd.Series(dtype=str)).dropna().items():
-                known.setdefault(protein, []).extend(guidance.split_aliases(text))
-            pairs = guidance.alias_edges(mosaic.var[source].index, mosaic.var[target].index, known, recipe["ignore_suffix"])
+                aliases.setdefault(protein, []).extend(guidance.split_aliases(text))
+            pairs = guidance.alias_edges(mosaic.var[source].index, mosaic.var[target].index, aliases, recipe["ignore_suffix"])
         edges.append((source, target, pairs))
     graph = guidance.build_guidance(mosaic, edges) if edges else None
     counts = {f"{a}-{b}": len(pairs) for a, b, pairs in edges}

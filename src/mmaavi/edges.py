@@ -7,8 +7,6 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from .errors import InputError
-
 
 @dataclass(frozen=True)
 class EdgeSample:
@@ -25,26 +23,18 @@ class EdgeSampler:
     Parameters
     ----------
     graph
-        Symmetric signed weights (G, G); self-loops of weight 1 are added.
+        Symmetric signed weights (G, G) that :func:`mmaavi.checks.check_guidance` accepts: no feature is linked to all
+        others. Self-loops of weight 1 are added.
     n_negatives
         Pairs without an edge for each edge; targets are drawn by degree.
     device
         Where samples are drawn.
-
-    Raises
-    ------
-    InputError
-        If a feature is linked to all others, so that it has no negatives.
     """
 
     def __init__(self, graph: sp.csr_array, n_negatives: int = 10, device: torch.device | str = "cpu"):
         looped = sp.coo_array(graph + sp.eye_array(graph.shape[0], dtype=graph.dtype))
         self.n_features, self.n_negatives = graph.shape[0], n_negatives
         degree = np.bincount(looped.row, minlength=self.n_features)
-        if (degree == self.n_features).any():
-            raise InputError(
-                f"feature number {int(degree.argmax())} of the guidance graph is linked to all others; thin the graph out"
-            )
         self.ends = torch.tensor(np.column_stack([looped.row, looped.col]).astype(np.int64), device=device)
         self.signs = torch.tensor(np.sign(looped.data), dtype=torch.float32, device=device)
         self.by_weight = torch.tensor(np.cumsum(abs(looped.data), dtype=np.float64), device=device)

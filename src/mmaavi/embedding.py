@@ -1,12 +1,11 @@
 """The file of an embedding: what every method leaves behind, whichever it is."""
 
-import os
-
 import anndata as ad
 import numpy as np
 import pandas as pd
 
 from .errors import InputError, listing
+from .files import replacing
 from .methods import Result
 from .mosaic import Mosaic
 
@@ -14,7 +13,7 @@ HALF = "X_only_"  # obsm key of the cells embedded from one modality alone
 
 
 def save_embedding(
-    path: str, mosaic: Mosaic, truth: Mosaic, result: Result, halves: dict[str, pd.DataFrame], settings: dict, seconds: float
+    path: str, mosaic: Mosaic, truth: Mosaic, result: Result, halves: dict[str, pd.DataFrame], settings: dict, cost: dict
 ) -> None:
     """Write ``obsm['X_emb']`` and what else the method gives, by cell id, under a temporary name first.
 
@@ -28,8 +27,10 @@ def save_embedding(
         What the method gave.
     halves
         Modality -> embedding of cells from it alone, by cell id; kept with NaN for the other cells.
-    settings, seconds
-        Settings and wall time of the method.
+    settings
+        What the method was asked for; kept with what it says it ran with.
+    cost
+        Plain values about the run, such as ``seconds``.
 
     Raises
     ------
@@ -46,10 +47,10 @@ def save_embedding(
     adata.obsm["hidden"] = truth.measured.reindex(mosaic.cells, fill_value=False).to_numpy(dtype=bool)
     for m, table in halves.items():
         adata.obsm[HALF + m] = table.reindex(mosaic.cells).to_numpy(dtype=np.float32)
-    plain = {k: v for k, v in settings.items() if isinstance(v, (bool, int, float, str))}
-    adata.uns = {"settings": plain, "seconds": seconds, "modalities": np.array(mosaic.modalities, dtype=object)}
-    adata.write_h5ad(f"{path}.partial")
-    os.replace(f"{path}.partial", path)
+    plain = {k: v for k, v in (settings | result.settings).items() if isinstance(v, (bool, int, float, str))}
+    adata.uns = {"settings": plain, **cost, "modalities": np.array(mosaic.modalities, dtype=object)}
+    with replacing(path) as partial:
+        adata.write_h5ad(partial)
 
 
 def read_labels(path: str) -> pd.DataFrame:

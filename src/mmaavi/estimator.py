@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from .checks import check_guidance
 from .data import MosaicData
 from .edges import EdgeSampler
 from .errors import InputError, listing
@@ -38,7 +39,17 @@ class MMAAVI:
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
 
     def fit(self, mosaic: Mosaic, progress: bool = True) -> "MMAAVI":
-        """Train on a checked mosaic; its guidance graph is used where it has one. Sets ``history``."""
+        """Train on a checked mosaic; its guidance graph is used where it has one. Sets ``history``.
+
+        Raises
+        ------
+        InputError
+            If the guidance graph cannot be used, or a modality has a name that torch keeps for itself.
+        """
+        problems = [] if mosaic.guidance is None else check_guidance(mosaic)
+        problems += [f"the modality name '{m}' is taken; rename it" for m in mosaic.modalities if hasattr(nn.ModuleDict, m)]
+        if problems:
+            raise InputError("; ".join(problems))
         torch.manual_seed(self.seed)
         self.batches = mosaic.batches
         self.features = {m: table.index for m, table in mosaic.var.items()}

@@ -1,5 +1,6 @@
 """The guidance graph: prior links between features of all modalities, from coordinates and aliases."""
 
+import logging
 from dataclasses import replace
 
 import bioframe
@@ -189,15 +190,26 @@ def with_peak_coordinates(mosaic: Mosaic, modality: str) -> Mosaic:
     table = mosaic.var[modality]
     if not set(COORDINATES[:3]) <= set(table.columns):
         table = table.join(parse_peaks(table.index))
+    missing = table.index[table[COORDINATES[:3]].isna().any(axis=1)]
+    if len(missing):
+        raise InputError(
+            f"{len(missing)} of {len(table)} features of '{modality}' lack chrom, start or end in the feature table "
+            f"({listing(missing)}); fill them in, or remove the three columns so that the names are read"
+        )
     return replace(mosaic, var=mosaic.var | {modality: table})
 
 
 def check_coordinates(mosaic: Mosaic, genes: str, allow_missing: float = 0.1) -> None:
     """Raise InputError where many genes have no coordinates although a peak-gene graph is asked for."""
     table = mosaic.var[genes]
-    if "chrom" not in table:
-        raise InputError(f"modality '{genes}' has no coordinates; give 'coordinates' in the dataset config")
-    missing = table.index[table["chrom"].isna()]
+    absent = [column for column in COORDINATES if column not in table]
+    if absent:
+        raise InputError(
+            f"the features of '{genes}' have no {listing(absent)}; give 'assembly' or 'coordinates' in the dataset config"
+        )
+    missing = table.index[table[COORDINATES].isna().any(axis=1)]
+    if len(missing):
+        logging.warning("%d of %d features of '%s' have no coordinates: %s", len(missing), len(table), genes, listing(missing))
     if len(missing) > allow_missing * len(table):
         raise InputError(
             f"{len(missing)} of {len(table)} features of '{genes}' have no coordinates ({listing(missing)}); "

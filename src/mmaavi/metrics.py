@@ -37,7 +37,8 @@ NAMES = AGGREGATES | BIO | BATCH | MOSAIC | TRUTH
 LOWER_IS_BETTER = frozenset({"foscttm"})
 BIO_SHARE = 0.6  # of the total, as scib-metrics weighs it
 
-N_NEIGHBOURS = {"clisi": 90, "ilisi": 90, "kbet": 50, "clusters": 15, "transfer": 15}
+MOST_NEIGHBOURS = 90  # of a cell, for the LISI scores
+N_NEIGHBOURS = {"kbet": 50, "clusters": 15, "transfer": 15}
 MATCHES_ALLOWED = 10
 
 
@@ -74,7 +75,10 @@ def integration_scores(
         them are missing.
     """
     x = np.ascontiguousarray(embedding, dtype=np.float32)
-    near = neighbours(x, 90)
+    if len(x) <= MOST_NEIGHBOURS:
+        note = f"{len(x)} cells with a label are too few: more than {MOST_NEIGHBOURS} are needed"
+        return [Score(m, "all", np.nan, note) for m in [*AGGREGATES, *BIO, *BATCH, *MOSAIC]]
+    near = neighbours(x, MOST_NEIGHBOURS)
     clusters = near.subset_neighbors(N_NEIGHBOURS["clusters"])
     scores = [
         attempt("ilisi", lambda: _several(scib_metrics.ilisi_knn, near, batch, "batch")),
@@ -99,7 +103,7 @@ def integration_scores(
 
 def neighbours(x: np.ndarray, n_neighbors: int) -> NeighborsResults:
     """The nearest cells of each cell, itself first, by brute force: exact, and without a minute of compilation."""
-    model = NearestNeighbors(n_neighbors=min(n_neighbors, len(x) - 1), algorithm="brute").fit(x)
+    model = NearestNeighbors(n_neighbors=min(n_neighbors, len(x)), algorithm="brute").fit(x)
     distances, indices = model.kneighbors(x)
     return NeighborsResults(indices=indices, distances=distances)
 

@@ -3,8 +3,9 @@
 import scipy.sparse as sp
 from torch import Tensor, nn
 
-from .data import Minibatch, Scaling
+from .data import Minibatch
 from .edges import EdgeSample
+from .features import Scaling
 from .networks import Discriminator, Encoder, GuidanceGraph, HybridDecoder, MixturePrior
 from .settings import Settings
 

@@ -1,6 +1,5 @@
 """The mosaic: counts per modality, an explicit mask of what was measured, batches and feature tables."""
 
-import os
 import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from .errors import InputError, listing, nearest
+from .files import replacing
 
 md.set_options(pull_on_update=False)
 
@@ -111,9 +111,8 @@ class Mosaic:
             mdata.uns["mosaic"] = self.provenance | {"cells": self.cells.to_numpy(dtype=object)}
             if self.guidance is not None:
                 mdata.varp[guidance_key] = sp.csr_matrix(self.guidance)
-            partial = Path(f"{path}.partial")
-            mdata.write_h5mu(partial)
-        os.replace(partial, path)
+            with replacing(path) as partial:
+                mdata.write_h5mu(partial)
 
 
 def load(path: str | Path, guidance_key: str = "guidance") -> Mosaic:

@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
-from .data import Minibatch, ModalityRows, Scaling
+from .data import Minibatch, ModalityRows
 from .edges import EdgeSample
+from .features import Scaling
 from .likelihoods import softmax_negative_binomial
 from .sparse import SparseRows, shifted_sparse_linear, sparse_linear
 

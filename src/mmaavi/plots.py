@@ -1,6 +1,5 @@
 """Figures: functions of tables that return a matplotlib Figure, in one colour-blind-safe palette."""
 
-import os
 from pathlib import Path
 
 import matplotlib as mpl
@@ -10,6 +9,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from .files import replacing
 from .metrics import AGGREGATES, BATCH, BIO, LOWER_IS_BETTER, MOSAIC, NAMES, TRUTH
 
 mpl.use("Agg")
@@ -43,11 +43,10 @@ METHOD_NAMES = {
 def save(figure: Figure, paths) -> None:
     """Write the figure to each path, whose ending gives the format, under a temporary name first."""
     for path in map(Path, paths):
-        partial = path.with_name(f".{path.name}.partial")
-        figure.savefig(
-            partial, format=path.suffix[1:], bbox_inches="tight", metadata={"Date": None} if path.suffix == ".svg" else None
-        )
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            figure.savefig(
+                partial, format=path.suffix[1:], bbox_inches="tight", metadata={"Date": None} if path.suffix == ".svg" else None
+            )
 
 
 def colours_of(values: pd.Series) -> dict[str, str]:

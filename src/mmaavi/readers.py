@@ -25,7 +25,8 @@ def read_npz(
         x = sp.csr_array(sp.load_npz(locate(counts)))
     except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{counts} is no sparse matrix saved by scipy.sparse.save_npz ({error})") from error
-    return _with_names(counts, x.T if features_in_rows else x, read_lines(locate(features)), read_cells(locate(cells)))
+    advice = "'features_in_rows' says which way it lies"
+    return _with_names(counts, x.T if features_in_rows else x, read_lines(locate(features)), read_cells(locate(cells)), advice)
 
 
 def read_hdf5(locate: Locate, _modality: str, counts: str, group: str = "matrix", cells: str | None = None) -> ad.AnnData:
@@ -48,7 +49,7 @@ def read_hdf5(locate: Locate, _modality: str, counts: str, group: str = "matrix"
         if len(table) != len(obs):
             raise InputError(f"{cells} has {len(table)} rows for the {len(obs)} cells of {counts}")
         obs = table.set_axis(obs.index)
-    return _with_names(counts, x.T, features, obs)
+    return _with_names(counts, x.T, features, obs, "the file contradicts itself: get it anew")
 
 
 def read_h5mu(locate: Locate, _modality: str, counts: str, name: str) -> ad.AnnData:
@@ -88,10 +89,10 @@ def _opened(name: str, reader: Callable):
         raise InputError(f"{name} cannot be opened ({error}); it may be cut off: remove it and run again") from error
 
 
-def _with_names(source: str, x: sp.sparray, features: pd.Index, cells: pd.DataFrame) -> ad.AnnData:
+def _with_names(source: str, x: sp.sparray, features: pd.Index, cells: pd.DataFrame, advice: str) -> ad.AnnData:
     if x.shape != (len(cells), len(features)):
         raise InputError(
             f"{source} is {x.shape[0]} cells x {x.shape[1]} features, but {len(cells)} cells and {len(features)} features "
-            "are named; 'features_in_rows' says which way it lies"
+            f"are named; {advice}"
         )
     return ad.AnnData(sp.csr_matrix(x).astype(np.float32), obs=cells, var=pd.DataFrame(index=pd.Index(features).astype(str)))

@@ -47,8 +47,10 @@ check_settings(DATASETS, config["variants"])
 RUNS = all_runs(config["experiments"], list(DATASETS))
 
 # Every file that can be downloaded, by its path below resources/.
-SOURCES = {a["path"]: a for a in ASSEMBLIES.values() if "path" in a}
-SOURCES |= {source["path"]: source for d in DATASETS.values() for source in d["sources"]}
+SOURCES = {}
+for source in [a for a in ASSEMBLIES.values() if "path" in a] + [s for d in DATASETS.values() for s in d["sources"]]:
+    if SOURCES.setdefault(source["path"], source)["sha256"] != source["sha256"]:
+        raise WorkflowError(f"two datasets give '{source['path']}' different checksums; give one of the files another path")
 
 
 wildcard_constraints:
@@ -115,8 +117,23 @@ def needs_labels(wildcards):
     return config["variants"][wildcards.method][wildcards.variant].get("labels", False)
 
 
+def runs_on(dataset, scenario):
+    return [run for run in RUNS if (run.dataset, run.scenario) == (dataset, scenario)]
+
+
 def runs_of(wildcards):
-    return [run for run in RUNS if (run.dataset, run.scenario) == (wildcards.dataset, wildcards.scenario)]
+    return runs_on(wildcards.dataset, wildcards.scenario)
+
+
+def job_benchmarks():
+    """Job -> its time and memory, of all jobs beside the integrations that take long or much."""
+    mosaics = dict.fromkeys(f"{run.dataset}/{run.scenario}" for run in RUNS)
+    files = {
+        f"{rule} {mosaic}": f"results/{mosaic}/benchmark_{rule}.tsv"
+        for mosaic in mosaics
+        for rule in ("mosaic", "unintegrated", "umap")
+    }
+    return files | {f"score {run.folder.removeprefix('results/')}": f"{run.folder}/benchmark_score.tsv" for run in RUNS}
 
 
 def shown_runs(wildcards):
@@ -152,7 +169,7 @@ def figure_files():
     """All figures of all experiments, and the cost of all runs."""
     files = ["results/figures/cost.png"]
     for dataset, scenario in dict.fromkeys((run.dataset, run.scenario) for run in RUNS):
-        here = [run for run in RUNS if (run.dataset, run.scenario) == (dataset, scenario)]
+        here = runs_on(dataset, scenario)
         figures = ["umap", "scores"]
         first_seeds = {run.variant: run.seed for run in reversed(here) if run.method == "mmaavi"}
         if first_seeds:

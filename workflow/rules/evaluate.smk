@@ -5,6 +5,8 @@ rule unintegrated:
         embedding="results/{dataset}/{scenario}/unintegrated.h5ad",
     log:
         "logs/unintegrated/{dataset}/{scenario}.log",
+    benchmark:
+        "results/{dataset}/{scenario}/benchmark_unintegrated.tsv"
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -25,6 +27,8 @@ rule score:
         "results/{dataset}/{scenario}/{method}/{variant}/seed{seed}/scores.tsv",
     log:
         "logs/score/{dataset}/{scenario}/{method}/{variant}/seed{seed}.log",
+    benchmark:
+        "results/{dataset}/{scenario}/{method}/{variant}/seed{seed}/benchmark_score.tsv"
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -43,6 +47,7 @@ rule tables:
         scores=[f"{run.folder}/scores.tsv" for run in RUNS],
         benchmarks=[f"{run.folder}/benchmark.tsv" for run in RUNS],
         embeddings=[f"{run.folder}/embedding.h5ad" for run in RUNS],
+        jobs=list(job_benchmarks().values()),
     output:
         scores=report(
             "results/tables/scores.tsv",
@@ -62,12 +67,19 @@ rule tables:
             category="Tables",
             labels={"table": "time and memory"},
         ),
+        jobs=report(
+            "results/tables/jobs.tsv",
+            caption="../report/jobs_table.rst",
+            category="Tables",
+            labels={"table": "time and memory of every other job"},
+        ),
     log:
         "logs/tables.log",
     conda:
         "../../envs/main.yaml"
     threads: 1
     params:
+        jobs=job_benchmarks(),
         runs=[[run.dataset, run.scenario, run.method, run.variant, run.seed] for run in RUNS],
         code=script_hash("tables.py"),
     message:

@@ -6,6 +6,8 @@ rule umap:
         "results/{dataset}/{scenario}/umap.tsv",
     log:
         "logs/umap/{dataset}/{scenario}.log",
+    benchmark:
+        "results/{dataset}/{scenario}/benchmark_umap.tsv"
     conda:
         "../../envs/main.yaml"
     threads: 1

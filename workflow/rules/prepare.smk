@@ -9,6 +9,8 @@ rule mosaic:
         assemblies="results/{dataset}/{scenario}/assemblies.tsv",
     log:
         "logs/mosaic/{dataset}/{scenario}.log",
+    benchmark:
+        "results/{dataset}/{scenario}/benchmark_mosaic.tsv"
     conda:
         "../../envs/main.yaml"
     threads: 1

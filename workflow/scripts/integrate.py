@@ -1,5 +1,6 @@
 """Run one method with one seed; keep its embedding, training log and time."""
 
+import resource
 import time
 
 import pandas as pd
@@ -7,6 +8,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from mmaavi.embedding import read_labels, save_embedding
+from mmaavi.files import write_table
 from mmaavi.logs import log_to
 from mmaavi.methods import load_method
 from mmaavi.mosaic import load
@@ -26,7 +28,8 @@ if snakemake.params.settings.get("labels"):
 method = load_method(snakemake.wildcards.method)
 start = time.perf_counter()
 result = method(mosaic, int(snakemake.wildcards.seed), **settings)
-seconds = time.perf_counter() - start
+cost = {"seconds": time.perf_counter() - start}
+cost["peak_memory_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # of the job so far
 
 # Only now is the truth read: each half of a cell embedded by itself, for the matching scores.
 truth = load(snakemake.input.truth, guidance_key="links")
@@ -35,5 +38,5 @@ if result.embed and len(truth.cells):
     for modality in mosaic.modalities:
         cells = only(mosaic, truth, modality)
         halves[modality] = pd.DataFrame(result.embed(cells), index=cells.cells)
-save_embedding(snakemake.output.embedding, mosaic, truth, result, halves, settings, seconds)
-result.history.to_csv(snakemake.output.history, sep="\t", index=False)
+save_embedding(snakemake.output.embedding, mosaic, truth, result, halves, settings, cost)
+write_table(result.history, snakemake.output.history, index=False)

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 from mmaavi.dataset import prepare
+from mmaavi.files import write_table
 from mmaavi.guidance import read_coordinates
 from mmaavi.logs import log_to
 
@@ -13,7 +14,7 @@ assemblies = {name: read_coordinates(path) for name, path in params.assemblies.i
 prepared = prepare(params.dataset, params.scenario, lambda path: Path(params.files[path]), assemblies)
 logging.info("%s", prepared.labels.groupby(["batch", "pattern"]).size().to_string())
 logging.info("features: %s, edges: %s", prepared.mosaic.n_features, prepared.mosaic.provenance["edges"])
-prepared.labels.to_csv(snakemake.output.labels, sep="\t")
-prepared.assemblies.to_csv(snakemake.output.assemblies, sep="\t")
+write_table(prepared.labels, snakemake.output.labels)
+write_table(prepared.assemblies, snakemake.output.assemblies)
 prepared.truth.save(snakemake.output.truth, guidance_key="links")
 prepared.mosaic.save(snakemake.output.mosaic)

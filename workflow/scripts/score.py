@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 
 from mmaavi.embedding import halves_of, read_embedding, read_labels
+from mmaavi.files import write_table
 from mmaavi.logs import log_to
 from mmaavi.metrics import integration_scores, matching_scores
 
@@ -29,4 +30,4 @@ scores = integration_scores(
 scores += matching_scores(*halves_of(adata))
 
 run = {k: snakemake.wildcards[k] for k in ("dataset", "scenario", "method", "variant", "seed")}
-pd.DataFrame([run | vars(score) for score in scores]).to_csv(snakemake.output[0], sep="\t", index=False)
+write_table(pd.DataFrame([run | vars(score) for score in scores]), snakemake.output[0], index=False)

@@ -5,6 +5,7 @@ import pandas as pd
 import scanpy as sc
 
 from mmaavi.embedding import read_embedding, read_labels
+from mmaavi.files import write_table
 from mmaavi.logs import log_to
 
 log_to(snakemake.log[0])
@@ -15,4 +16,4 @@ for method, path in zip(snakemake.params.methods, snakemake.input.embeddings, st
     sc.pp.neighbors(adata, use_rep="X_emb", random_state=0)
     sc.tl.umap(adata, random_state=0)
     tables.append(pd.DataFrame(adata.obsm["X_umap"], index=cells, columns=["x", "y"]).assign(method=method))
-pd.concat(tables).to_csv(snakemake.output[0], sep="\t", float_format="%.3f")
+write_table(pd.concat(tables), snakemake.output[0], float_format="%.3f")

@@ -23,6 +23,8 @@ class Result:
         One row a cell, in the mosaic's order; shape (n_cells, d).
     obsm
         Further arrays with one row a cell, by name.
+    settings
+        What the method ran with, defaults included.
     history
         Training log; empty where nothing is trained.
     embed
@@ -31,6 +33,7 @@ class Result:
 
     embedding: np.ndarray
     obsm: dict[str, np.ndarray] = field(default_factory=dict)
+    settings: dict = field(default_factory=dict)
     history: pd.DataFrame = field(default_factory=pd.DataFrame)
     embed: Callable[[Mosaic], np.ndarray] | None = None
 

@@ -1,5 +1,7 @@
 """mmAAVI, without labels. Input: counts, and the guidance graph."""
 
+from dataclasses import asdict
+
 from ..estimator import MMAAVI
 from ..mosaic import Mosaic
 from ..settings import Settings
@@ -13,6 +15,7 @@ def run(mosaic: Mosaic, seed: int, **settings) -> Result:
     return Result(
         embedding=slots["X_mmaavi"],
         obsm={name: slots[name] for name in ("mmaavi_c", "mmaavi_attention")},
+        settings=asdict(model.settings),
         history=model.history,
         embed=lambda cells: model.embed(cells)["X_mmaavi"],
     )

@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import LinearOperator, svds
 
+from ..features import log_normalised, median_depth
 from ..mosaic import Mosaic
 from . import Result
 
@@ -21,11 +22,6 @@ class Centring:
 
     depth: float
     mean: np.ndarray
-
-
-def log_normalised(x: sp.csr_array, depth: float) -> sp.csr_array:
-    """log1p of counts scaled to a library size."""
-    return sp.csr_array(sp.diags_array(depth / np.maximum(x.sum(axis=1), 1)) @ x).log1p()
 
 
 def zero_filled(mosaic: Mosaic, centring: dict[str, Centring]) -> LinearOperator:
@@ -47,7 +43,7 @@ def run(mosaic: Mosaic, seed: int, n_latent: int = 30, centred: bool = True) -> 
     centring = {}
     for m, x in mosaic.counts.items():
         x = x[mosaic.measured[m].to_numpy()]
-        depth = float(np.median(x.sum(axis=1)))
+        depth = median_depth(x)
         centring[m] = Centring(depth, log_normalised(x, depth).mean(axis=0) * centred)
     filled = zero_filled(mosaic, centring)
     n_latent = min(n_latent, min(filled.shape) - 1)
