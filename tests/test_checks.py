@@ -8,11 +8,9 @@ from mmaavi.checks import check_guidance, check_mosaic
 from mmaavi.dataset import drop_empty
 from mmaavi.errors import InputError
 
-COUNTS = {"rna": "negative_binomial", "atac": "negative_binomial", "protein": "negative_binomial"}
-
 
 def test_a_sound_mosaic_passes(mosaic):
-    check_mosaic(mosaic, COUNTS)
+    check_mosaic(mosaic)
 
 
 @pytest.mark.parametrize(
@@ -24,12 +22,12 @@ def test_values_that_are_no_counts_name_modality_batch_and_cell(mosaic, value, n
     row = np.flatnonzero(np.diff(x.indptr))[0]
     broken = replace(mosaic, counts=mosaic.counts | {"rna": x})
     with pytest.raises(InputError, match=f"'rna' has 1 .*{name}.*{mosaic.obs['batch'].iloc[row]}.*{mosaic.cells[row]}"):
-        check_mosaic(broken, COUNTS)
+        check_mosaic(broken)
 
 
 def test_non_integers_pass_where_no_count_likelihood_is_asked_for(mosaic):
     x = mosaic.counts["rna"] * 0.5
-    check_mosaic(replace(mosaic, counts=mosaic.counts | {"rna": sp.csr_array(x)}), COUNTS | {"rna": "normal"})
+    check_mosaic(replace(mosaic, counts=mosaic.counts | {"rna": sp.csr_array(x)}, likelihoods={"rna": "normal"}))
 
 
 def test_cells_of_a_batch_must_agree_unless_allowed(mosaic):
@@ -38,13 +36,13 @@ def test_cells_of_a_batch_must_agree_unless_allowed(mosaic):
     measured.loc[cell, "atac"] = False
     mixed = mosaic.with_measured(measured)
     with pytest.raises(InputError, match="batch 'batch1' disagree about their modalities.*mixed_batches"):
-        check_mosaic(mixed, COUNTS)
-    check_mosaic(mixed, COUNTS, mixed_batches=True)
+        check_mosaic(mixed)
+    check_mosaic(mixed, mixed_batches=True)
 
 
 def test_a_modality_in_no_batch_is_refused(mosaic):
     with pytest.raises(InputError, match="modality 'protein' is measured in no batch"):
-        check_mosaic(mosaic.with_measured(mosaic.measured.assign(protein=False)), COUNTS)
+        check_mosaic(mosaic.with_measured(mosaic.measured.assign(protein=False)))
 
 
 def test_empty_cells_and_features_are_refused_and_can_be_dropped(mosaic):
@@ -56,8 +54,8 @@ def test_empty_cells_and_features_are_refused_and_can_be_dropped(mosaic):
         counts[m] = sp.csr_array(x)
     hollow = replace(mosaic, counts=counts, guidance=None)
     with pytest.raises(InputError, match="1 cells of batch .* empty.*'rna' has 1 features without a count.*drop_empty"):
-        check_mosaic(hollow, COUNTS)
-    check_mosaic(drop_empty(hollow), COUNTS)
+        check_mosaic(hollow)
+    check_mosaic(drop_empty(hollow))
 
 
 def edited(mosaic, change):
@@ -102,4 +100,4 @@ def test_messages_name_the_file(mosaic):
     x.data[0] = -1
     from_file = replace(mosaic, counts=mosaic.counts | {"rna": x}, provenance={"files": {"rna": "some/counts.h5"}})
     with pytest.raises(InputError, match="modality 'rna' \\(from some/counts.h5\\) has 1 negative values"):
-        check_mosaic(from_file, COUNTS)
+        check_mosaic(from_file)

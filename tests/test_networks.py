@@ -8,8 +8,9 @@ from torch.distributions import Independent, Normal, kl_divergence
 
 from mmaavi.data import MosaicData
 from mmaavi.edges import EdgeSampler
+from mmaavi.mixture import DiagonalNormal, MixturePrior
 from mmaavi.model import MosaicVAE
-from mmaavi.networks import DiagonalNormal, Discriminator, GatedAttention, GuidanceGraph, MixturePrior
+from mmaavi.networks import Discriminator, GatedAttention, GuidanceGraph
 from mmaavi.settings import Settings
 
 SETTINGS = Settings(n_components=4, n_latent=6, n_continuous=5, n_fused=8, width=16, graph_share=0.9)
@@ -29,7 +30,7 @@ def subsets(n: int):
 @pytest.mark.parametrize("subset", subsets(3))
 def test_attention_is_a_softmax_over_the_measured_modalities(subset):
     torch.manual_seed(0)
-    attention = GatedAttention(["a", "b", "c"], 5)
+    attention = GatedAttention(["a", "b", "c"], 5, modality_dropout=0.0)
     h = torch.randn(3, 4, 5)
     names = ["a", "b", "c"]
     fused, weights = attention({names[i]: h[i] for i in subset}, {names[i]: torch.arange(4) for i in subset}, 4)
@@ -88,7 +89,8 @@ def test_kl_terms_agree_with_monte_carlo():
     draws = 20_000
     with torch.no_grad():
         q_z = DiagonalNormal(z + 0.1, torch.full_like(z, 0.5))
-        many = prior(z.repeat(draws, 1), DiagonalNormal(q_z.mean.repeat(draws, 1), q_z.sd.repeat(draws, 1)))
+        unlabelled = torch.full((2 * draws,), -1)
+        many = prior(z.repeat(draws, 1), DiagonalNormal(q_z.mean.repeat(draws, 1), q_z.sd.repeat(draws, 1)), unlabelled)
         exact = {name: term.reshape(draws, 2).mean(dim=0) for name, term in many.items()}
 
         # The same expectations by drawing c and u instead of summing over c and using closed forms.

@@ -7,13 +7,14 @@ from .errors import InputError, listing
 from .mosaic import Mosaic
 
 COUNT_LIKELIHOODS = frozenset({"negative_binomial", "poisson"})
+NEGATIVE_ALLOWED = frozenset({"normal"})
 
 
-def check_mosaic(mosaic: Mosaic, likelihoods: dict[str, str], mixed_batches: bool = False) -> None:
+def check_mosaic(mosaic: Mosaic, mixed_batches: bool = False) -> None:
     """Raise InputError with every problem that would spoil or break a training."""
     problems = [
         *_check_structure(mosaic, mixed_batches),
-        *_check_values(mosaic, likelihoods),
+        *_check_values(mosaic),
         *_check_empty(mosaic),
         *([] if mosaic.guidance is None else check_guidance(mosaic)),
     ]
@@ -45,13 +46,14 @@ def _named(mosaic: Mosaic, modality: str) -> str:
     return f"modality '{modality}'" + (f" (from {files})" if files else "")
 
 
-def _check_values(mosaic: Mosaic, likelihoods: dict[str, str]) -> list[str]:
+def _check_values(mosaic: Mosaic) -> list[str]:
     problems = []
     for m, x in mosaic.counts.items():
         finite = np.isfinite(x.data)
         bad = {"NaN or infinite": ~finite}
-        if likelihoods.get(m) in COUNT_LIKELIHOODS:
+        if mosaic.likelihood_of(m) not in NEGATIVE_ALLOWED:
             bad["negative"] = finite & (x.data < 0)
+        if mosaic.likelihood_of(m) in COUNT_LIKELIHOODS:
             bad["non-integer"] = finite & (x.data != np.round(x.data))
         for what, where in bad.items():
             if where.any():

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import scipy.sparse as sp
@@ -11,58 +12,9 @@ from scipy.special import gammaln
 from torch import Tensor
 
 from .features import Scaling, fit_scaling, scaled_entries
+from .minibatch import Minibatch, ModalityRows
 from .mosaic import Mosaic
 from .sparse import SparseRows
-
-
-@dataclass(frozen=True)
-class ModalityRows:
-    """One modality of some cells: only the cells in which it was measured.
-
-    Attributes
-    ----------
-    rows
-        Position of each such cell among the minibatch's cells, of shape (n_measured,).
-    batch
-        Number of each such cell's batch, same shape.
-    inputs
-        Non-zero part of the encoder's input, n_measured x n_features; zeros are not stored.
-    counts
-        Counts, same shape.
-    log_depth
-        Log library size, same shape.
-    log_factorial
-        Sum of log(x!) over a cell's counts, same shape.
-    """
-
-    rows: Tensor
-    batch: Tensor
-    inputs: SparseRows
-    counts: SparseRows
-    log_depth: Tensor
-    log_factorial: Tensor
-
-
-@dataclass(frozen=True)
-class Minibatch:
-    """Cells sorted by group (batch and modality pattern).
-
-    Attributes
-    ----------
-    cells
-        Position of each cell in the mosaic, of shape (n_cells,).
-    batch
-        Number of each cell's batch, of shape (n_cells,).
-    measured
-        Boolean mask of shape (n_cells, n_modalities).
-    modalities
-        Modality -> its rows; modalities that none of the cells has are left out.
-    """
-
-    cells: Tensor
-    batch: Tensor
-    measured: Tensor
-    modalities: dict[str, ModalityRows]
 
 
 class MosaicData:
@@ -76,31 +28,42 @@ class MosaicData:
         Batch names; a cell's batch is numbered by its place here.
     scaling
         Modality -> fitted scaling, or None to fit it to this mosaic.
+    labels
+        Number of each cell's label, -1 for none, of shape (n_cells,); None where no cell has one.
     device
         Where the tensors live.
     """
 
     def __init__(
-        self, mosaic: Mosaic, batches: list[str], scaling: dict[str, Scaling] | None = None, device: torch.device | str = "cpu"
+        self,
+        mosaic: Mosaic,
+        batches: list[str],
+        scaling: dict[str, Scaling] | None = None,
+        labels: np.ndarray | None = None,
+        device: torch.device | str = "cpu",
     ):
-        self.modalities = mosaic.modalities
+        self.modalities, self.batches = mosaic.modalities, batches
         self.device = torch.device(device)
         batch = np.array([batches.index(b) for b in mosaic.obs["batch"]])
         mask = mosaic.measured.to_numpy()
-        keys, self.group = np.unique(np.column_stack([batch, mask]), axis=0, return_inverse=True)
+        label = np.full(len(batch), -1) if labels is None else labels
+        # Cells alike in batch, modality pattern and label or none: what a minibatch is balanced by.
+        keys, self.group = np.unique(np.column_stack([batch, mask, label >= 0]), axis=0, return_inverse=True)
         self.group = self.group.ravel()
-        self._group_batch, self._group_mask = keys[:, 0], keys[:, 1:].astype(bool)
-        self.batch = torch.tensor(batch, device=device)
-        self.measured = torch.tensor(mask, device=device)
+        self._group_batch, self._group_mask, self._group_labelled = keys[:, 0], keys[:, 1:-1] > 0, keys[:, -1] > 0
+        self.batch, self.measured, self.label = (torch.tensor(a, device=device) for a in (batch, mask, label))
         self.scaling = scaling or fit_scaling(mosaic, batch, len(batches))
-        self._counts, self._inputs, self._log_depth, self._log_factorial, self._known_rows = {}, {}, {}, {}, {}
+        self._counts, self._inputs, self._zeros, self._log_depth, self._log_factorial = {}, {}, {}, {}, {}
+        self._known_rows: dict[tuple, Tensor] = {}
+        self._known_pairs: dict[tuple, list] = {}
         for m, x in mosaic.counts.items():
-            depth = x.sum(axis=1)
             self._counts[m] = SparseRows.from_scipy(x, device)
-            self._inputs[m] = torch.tensor(scaled_entries(x, batch, self.scaling[m]), device=device)
-            self._log_depth[m] = torch.tensor(np.log(np.maximum(depth, 1.0)), dtype=torch.float32, device=device)
-            log_factorial = sp.csr_array((gammaln(x.data + 1.0), x.indices, x.indptr), shape=x.shape).sum(axis=1)
-            self._log_factorial[m] = torch.tensor(log_factorial, dtype=torch.float32, device=device)
+            entries, zeros = scaled_entries(x, batch, self.scaling[m])
+            factorial = sp.csr_array((gammaln(np.maximum(x.data, 0) + 1.0), x.indices, x.indptr), shape=x.shape)
+            self._inputs[m], self._zeros[m], self._log_depth[m], self._log_factorial[m] = (
+                torch.tensor(values, dtype=torch.float32, device=device)
+                for values in (entries, zeros, np.log(np.maximum(x.sum(axis=1), 1.0)), factorial.sum(axis=1))
+            )
 
     @property
     def n_cells(self) -> int:
@@ -118,20 +81,20 @@ class MosaicData:
         for start in range(0, len(cells), size):
             yield self.minibatch(cells[start : start + size])
 
-    def _shares(self, cells: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-        """Groups present, cells of each group and of each batch, and how many cells a batch gives to a minibatch."""
+    def _shares(self, cells: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, int]:
+        """Cells of each group and of each batch, and how many cells a batch gives to a minibatch."""
         group_size = np.bincount(self.group[cells], minlength=len(self._group_batch))
         batch_size = np.bincount(self._group_batch, weights=group_size)
         n_batches = np.count_nonzero(batch_size)
         per_batch = max(2, min(round(size / n_batches), int(batch_size.max())))  # normalisation layers need two cells
-        return np.flatnonzero(group_size), group_size, batch_size, per_batch
+        return group_size, batch_size, per_batch
 
     def steps_per_epoch(self, cells: np.ndarray, size: int) -> int:
         """Minibatches until the largest batch has been seen once."""
-        _, _, batch_size, per_batch = self._shares(cells, size)
+        _, batch_size, per_batch = self._shares(cells, size)
         return math.ceil(batch_size.max() / per_batch)
 
-    def epoch(self, cells: np.ndarray, size: int, generator: torch.Generator) -> Iterator[Minibatch]:
+    def epoch(self, cells: np.ndarray, size: int, generator: torch.Generator, labelled_share: float = 0.0) -> Iterator[Minibatch]:
         """Minibatches of one epoch: every batch gives the same number of cells to each.
 
         Smaller batches are drawn again until the largest has been seen once. All minibatches have the same number
@@ -145,15 +108,21 @@ class MosaicData:
             Cells in a minibatch (rounded so that each batch gives the same number).
         generator
             Source of the draws.
+        labelled_share
+            At least this share of a minibatch are cells with a label, drawn again as often as that needs.
         """
-        group = self.group[cells]
-        present, group_size, batch_size, per_batch = self._shares(cells, size)
+        group_size, batch_size, per_batch = self._shares(cells, size)
         n_steps = self.steps_per_epoch(cells, size)
-        draws = []
+        present = np.flatnonzero(group_size)
         sizes = np.zeros(len(group_size), dtype=int)
+        sizes[present] = np.maximum(1, np.round(per_batch * group_size / batch_size[self._group_batch])[present])
+        labelled = present[self._group_labelled[present]]
+        if len(labelled):
+            wanted = labelled_share * sizes.sum() * group_size[labelled] / group_size[labelled].sum()
+            sizes[labelled] = np.maximum(sizes[labelled], np.ceil(wanted))
+        group = self.group[cells]
+        draws = []
         for g in present:
-            share = group_size[g] / batch_size[self._group_batch[g]]
-            sizes[g] = max(1, round(per_batch * share))
             members = torch.tensor(cells[group == g])
             needed = n_steps * int(sizes[g])
             rounds = [torch.randperm(len(members), generator=generator) for _ in range(-(-needed // len(members)))]
@@ -174,8 +143,10 @@ class MosaicData:
                 indptr, self._counts[m].indices[entries], self._counts[m].values[entries], self._counts[m].n_columns
             )
             inputs = replace(counts, values=self._inputs[m][entries])
-            parts[m] = ModalityRows(rows, self.batch[of], inputs, counts, self._log_depth[m][of], self._log_factorial[m][of])
-        return Minibatch(cells, self.batch[cells], self.measured[cells], parts)
+            parts[m] = ModalityRows(
+                rows, self.batch[of], inputs, self._zeros[m], counts, self._log_depth[m][of], self._log_factorial[m][of]
+            )
+        return Minibatch(cells, self.batch[cells], self.measured[cells], self.label[cells], parts, self._pairs(sizes))
 
     def _rows(self, modality: int, sizes: tuple[int, ...]) -> Tensor:
         """Positions of the cells with a modality in a minibatch with so many cells of each group; made once, on the device."""
@@ -183,3 +154,11 @@ class MosaicData:
             has = np.repeat(self._group_mask[:, modality], sizes)
             self._known_rows[modality, sizes] = torch.tensor(np.flatnonzero(has), device=self.device)
         return self._known_rows[modality, sizes]
+
+    def _pairs(self, sizes: tuple[int, ...]) -> list[tuple[str, str, Tensor, Tensor]]:
+        """See :class:`Minibatch`; made once for each layout."""
+        if sizes not in self._known_pairs:
+            rows = {m: self._rows(i, sizes) for i, m in enumerate(self.modalities)}
+            both = [(a, b, torch.isin(rows[a], rows[b]), torch.isin(rows[b], rows[a])) for a, b in combinations(rows, 2)]
+            self._known_pairs[sizes] = [(a, b, x.nonzero()[:, 0], y.nonzero()[:, 0]) for a, b, x, y in both if x.any()]
+        return self._known_pairs[sizes]

@@ -63,7 +63,7 @@ def prepare(config: dict, scenario: dict, locate: Locate, assemblies: dict[str, 
     if config["drop_empty"]:
         mosaic = drop_empty(mosaic)
     mosaic, report = link(mosaic, config, locate, assemblies)
-    check_mosaic(mosaic, {m: spec["likelihood"] for m, spec in config["modalities"].items()}, config["mixed_batches"])
+    check_mosaic(mosaic, config["mixed_batches"])
     labels = pd.concat([mosaic.obs[["batch"]], mosaic.patterns, labels.loc[mosaic.cells]], axis=1)
     return Prepared(mosaic, labels.rename_axis("cell"), _matching(truth, mosaic, config), report)
 
@@ -113,6 +113,7 @@ def read_dataset(config: dict, locate: Locate) -> tuple[Mosaic, pd.DataFrame]:
         labels[name] = text.mask(text.isin(spec["unassigned"])).replace(spec["rename"])
     files = {m: listing(_file(e) for e in config["inputs"] if e["modality"] == m) for m in parts}
     mosaic = replace(mosaic, obs=mosaic.obs[["batch"]], provenance={"title": config["title"], "files": files})
+    mosaic = replace(mosaic, likelihoods={m: spec["likelihood"] for m, spec in config["modalities"].items()})
     return mosaic, labels
 
 

@@ -7,6 +7,8 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+NEGATIVES_AN_EDGE = 10
+
 
 @dataclass(frozen=True)
 class EdgeSample:
@@ -31,7 +33,7 @@ class EdgeSampler:
         Where samples are drawn.
     """
 
-    def __init__(self, graph: sp.csr_array, n_negatives: int = 10, device: torch.device | str = "cpu"):
+    def __init__(self, graph: sp.csr_array, n_negatives: int = NEGATIVES_AN_EDGE, device: torch.device | str = "cpu"):
         looped = sp.coo_array(graph + sp.eye_array(graph.shape[0], dtype=graph.dtype))
         self.n_features, self.n_negatives = graph.shape[0], n_negatives
         degree = np.bincount(looped.row, minlength=self.n_features)

@@ -1,24 +1,31 @@
-"""MMAAVI: fit a mosaic, embed cells."""
+"""MMAAVI: fit a mosaic; embed, label and impute cells; compare groups of cells; score links between features."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
+import mudata as md
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
+from . import differential, links, persistence
+from .calibration import fit_temperature
 from .checks import check_guidance
 from .data import MosaicData
 from .edges import EdgeSampler
 from .errors import InputError, listing
 from .model import MosaicVAE
-from .mosaic import Mosaic
+from .mosaic import Mosaic, from_mudata
+from .query import extended_scaling, with_all_modalities
 from .settings import Settings
-from .train import train
+from .train import split_cells, train
 
 CELLS_AT_ONCE = 1024
 FEW_SHARED_CELLS = 10
+NEW = "new_"  # labels of components that belong to no known label
 
 
 class MMAAVI:
@@ -38,14 +45,33 @@ class MMAAVI:
         self.settings, self.seed = settings, seed
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
 
-    def fit(self, mosaic: Mosaic, progress: bool = True) -> "MMAAVI":
+    def fit(
+        self,
+        mosaic: Mosaic | md.MuData,
+        labels: pd.Series | None = None,
+        progress: bool = True,
+        checkpoint: str | Path | None = None,
+    ) -> "MMAAVI":
         """Train on a checked mosaic; its guidance graph is used where it has one. Sets ``history``.
+
+        Parameters
+        ----------
+        mosaic
+            The cells. A MuData (see :func:`mmaavi.mosaic.from_mudata`) gets the results in place (see :meth:`annotate`).
+        labels
+            Labels by cell id, missing where not known: semi-supervised training. Without them none are used.
+        progress
+            Show a progress bar on a terminal.
+        checkpoint
+            File from which a training that was stopped goes on; see :func:`mmaavi.train.train`.
 
         Raises
         ------
         InputError
-            If the guidance graph cannot be used, or a modality has a name that torch keeps for itself.
+            If the guidance graph cannot be used, a modality has a name that torch keeps for itself, or the labels are of
+            other cells.
         """
+        mdata, mosaic = (mosaic, from_mudata(mosaic)) if isinstance(mosaic, md.MuData) else (None, mosaic)
         problems = [] if mosaic.guidance is None else check_guidance(mosaic)
         problems += [f"the modality name '{m}' is taken; rename it" for m in mosaic.modalities if hasattr(nn.ModuleDict, m)]
         if problems:
@@ -54,21 +80,33 @@ class MMAAVI:
         self.batches = mosaic.batches
         self.features = {m: table.index for m, table in mosaic.var.items()}
         total = sum(mosaic.n_features.values())
-        graph = sp.csr_array((total, total), dtype=np.float32) if mosaic.guidance is None else mosaic.guidance
-        data = MosaicData(mosaic, self.batches, device=self.device)
+        self.graph = sp.csr_array((total, total), dtype=np.float32) if mosaic.guidance is None else mosaic.guidance
+        self.labels, label = _numbered(labels, mosaic.cells)
+        data = MosaicData(mosaic, self.batches, labels=label, device=self.device)
         self.scaling = data.scaling
-        edges = EdgeSampler(graph, self.settings.n_negatives, self.device)
-        shared = mosaic.measured.astype(int).T @ mosaic.measured.astype(int)  # cells that have both of two modalities
-        linked = (shared.to_numpy() - np.diag(np.diag(shared))).max() > FEW_SHARED_CELLS
-        if self.settings.graph_share is None:
-            self.settings = replace(self.settings, graph_share=0.9 if linked else 0.99)
-        self.network = MosaicVAE(self.settings, data.scaling, len(self.batches), graph).to(self.device)
-        self.history = pd.DataFrame(train(self.network, data, edges, self.seed, progress))
+        self.settings = replace(self.settings, graph_share=_graph_share(self.settings, mosaic))
+        strata = np.unique(np.column_stack([data.group, label]), axis=0, return_inverse=True)[1].ravel()
+        split = split_cells(strata, self.settings.validation_share, np.random.default_rng(self.seed))
+        self.network = self._new_network()
+        edges = EdgeSampler(self.graph, device=self.device)
+        checkpoint = None if checkpoint is None else Path(checkpoint)
+        self.history = pd.DataFrame(train(self.network, data, edges, split, self.seed, progress, checkpoint))
+        held_out = split.validation[label[split.validation] >= 0]
+        self.temperature = fit_temperature(self._logits(data, held_out), label[held_out]) if len(held_out) else 1.0
+        if mdata is not None:
+            self.annotate(mdata)
         return self
+
+    def _new_network(self) -> MosaicVAE:
+        network = MosaicVAE(self.settings, self.scaling, len(self.batches), self.graph, len(self.labels))
+        return network.to(self.device)
 
     @torch.no_grad()
     def embed(self, mosaic: Mosaic) -> dict[str, np.ndarray]:
-        """Cell states of any cells with any subset of the modalities; rows follow the mosaic's cells.
+        """Cell states of any cells with any subset of the modalities, of known batches or new ones.
+
+        Nothing is trained: a new batch is z-scored by its own mean and sd, and read by the networks as they are. Rows follow
+        the mosaic's cells.
 
         Returns
         -------
@@ -78,13 +116,11 @@ class MMAAVI:
         Raises
         ------
         InputError
-            If features or batches differ from those of the training.
+            If a modality or feature is not one of the training, or a feature of the training is missing.
         """
-        self._check_same(mosaic)
-        data = MosaicData(mosaic, self.batches, self.scaling, self.device)
-        self.network.eval()
+        data = self._data_of(mosaic)
         out: dict[str, Tensor] = {}
-        for batch in data.in_order(np.arange(data.n_cells), CELLS_AT_ONCE):
+        for batch in self._in_order(data):
             q_z, attention = self.network.encoder(batch)
             values = {
                 "X_mmaavi": q_z.mean,
@@ -97,16 +133,119 @@ class MMAAVI:
                 out[name][batch.cells] = value
         return {name: value.cpu().numpy() for name, value in out.items()}
 
-    def _check_same(self, mosaic: Mosaic) -> None:
-        if mosaic.modalities != list(self.features):
-            raise InputError(
-                f"the mosaic has the modalities {listing(mosaic.modalities)}, the model was trained with "
-                f"{listing(self.features)}; give the same ones in the same order, without cells where nothing was measured"
-            )
-        for m, names in self.features.items():
-            odd = names.symmetric_difference(mosaic.var[m].index)
-            if len(odd) or not names.equals(mosaic.var[m].index):
-                raise InputError(f"the features of '{m}' are not those of the training: {listing(odd) or 'another order'}")
-        new = sorted(set(mosaic.batches) - set(self.batches))
-        if new:
-            raise InputError(f"the model was not trained with the batches {listing(new)}")
+    def predict_labels(self, mosaic: Mosaic) -> pd.DataFrame:
+        """Calibrated probabilities, cells x labels, of a model that was trained with labels.
+
+        Components of the mixture that belong to no label (K larger than the number of labels) are ``new_1``, ``new_2``, ...:
+        cells unlike all labelled ones. The predicted label is the column with the largest probability.
+        """
+        if not self.labels:
+            raise InputError("the model was trained without labels; give some to fit(labels=...)")
+        data = self._data_of(mosaic)
+        logits = self._logits(data, np.arange(data.n_cells)) / self.temperature
+        probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
+        new = [f"{NEW}{i + 1}" for i in range(logits.shape[1] - len(self.labels))]
+        return pd.DataFrame(probabilities / probabilities.sum(axis=1, keepdims=True), mosaic.cells, [*self.labels, *new])
+
+    @torch.no_grad()
+    def impute(self, mosaic: Mosaic, modality: str, depth: float | None = None) -> np.ndarray:
+        """Expected values of a modality in each cell, measured there or not; float32 of shape (n_cells, G_m).
+
+        Decoded from the posterior mean, as if in each batch of the training that has the modality, and averaged over those:
+        only parameters that were trained are used. ``depth`` is the library size, by default the training's median.
+        """
+        states = torch.tensor(self.embed(mosaic)["X_mmaavi"], device=self.device)
+        return np.concatenate([self.decode(z, modality, depth).cpu().numpy() for z in states.split(CELLS_AT_ONCE)])
+
+    @torch.no_grad()
+    def decode(self, z: Tensor, modality: str, depth: float | None = None) -> Tensor:
+        """Expected values (n, G_m) of cell states (n, d), averaged over the training's batches that have the modality."""
+        if modality not in self.features:
+            raise InputError(f"the model has no modality '{modality}'; it has {listing(self.features)}")
+        v = self.network.by_modality(self.network.graph.q_v().mean)[modality]
+        known = np.flatnonzero(self.scaling[modality].known)
+        depth = self.scaling[modality].depth if depth is None else depth
+        decoder = self.network.decoder[modality]
+        return sum(decoder.mean(z, v, torch.full((len(z),), int(b), device=z.device), depth) for b in known) / len(known)
+
+    def differential(self, mosaic: Mosaic, modality: str, groups: pd.Series, **options) -> pd.DataFrame:
+        """Features that differ between groups of cells; see :func:`mmaavi.differential.differential`."""
+        states = pd.DataFrame(self.embed(mosaic)["X_mmaavi"], index=mosaic.cells)
+        rng = np.random.default_rng(self.seed)
+        return differential.differential(self, states, modality, groups, rng=rng, **options)
+
+    def links(self, source: str, target: str, pairs: pd.DataFrame | None = None, **options) -> pd.DataFrame:
+        """Links between the features of two modalities; see :func:`mmaavi.links.links`."""
+        v = self.feature_embeddings()
+        return links.links(v[source], v[target], pairs, rng=np.random.default_rng(self.seed), **options)
+
+    @torch.no_grad()
+    def feature_embeddings(self, what: str = "mean") -> dict[str, pd.DataFrame]:
+        """Modality -> feature embeddings V, features x n_latent: their posterior ``mean`` or ``sd``."""
+        values = self.network.by_modality(getattr(self.network.graph.q_v(), what))
+        return {m: pd.DataFrame(v.cpu().numpy(), index=self.features[m]) for m, v in values.items()}
+
+    def annotate(self, mdata: md.MuData) -> None:
+        """Write states, responsibilities, clusters, attention, predicted labels and feature embeddings into a MuData."""
+        mosaic = from_mudata(mdata)
+        rows = mosaic.cells.get_indexer(mdata.obs_names)
+        for name, values in self.embed(mosaic).items():
+            mdata.obsm[name] = values[rows]
+        mdata.obs["mmaavi_cluster"] = pd.Categorical(mdata.obsm["mmaavi_c"].argmax(axis=1).astype(str))
+        if self.labels:
+            probabilities = self.predict_labels(mosaic).iloc[rows]
+            mdata.obsm["mmaavi_label_probs"] = probabilities
+            mdata.obs["mmaavi_label"] = pd.Categorical(probabilities.idxmax(axis=1))
+        for slot, what in (("mmaavi_v", "mean"), ("mmaavi_v_sd", "sd")):
+            for m, table in self.feature_embeddings(what).items():
+                mdata[m].varm[slot] = table.loc[mdata[m].var_names].to_numpy()
+
+    def save(self, folder: str | Path) -> None:
+        """Write a folder that :meth:`load` reads in any process: weights, settings, names, versions."""
+        persistence.save(self, Path(folder))
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str | None = None) -> "MMAAVI":
+        """A saved model."""
+        return persistence.load(cls, Path(folder), device)
+
+    def _data_of(self, mosaic: Mosaic) -> MosaicData:
+        mosaic = with_all_modalities(mosaic, self.features)
+        batches, scaling = extended_scaling(mosaic, self.batches, self.scaling)
+        return MosaicData(mosaic, batches, scaling, device=self.device)
+
+    def _in_order(self, data: MosaicData, cells: np.ndarray | None = None) -> Iterator:
+        self.network.eval()
+        yield from data.in_order(np.arange(data.n_cells) if cells is None else cells, CELLS_AT_ONCE)
+
+    @torch.no_grad()
+    def _logits(self, data: MosaicData, cells: np.ndarray) -> np.ndarray:
+        """Logits of q(c | z) at the posterior means of some cells, of shape (n, K)."""
+        out = {}
+        for batch in self._in_order(data, cells):
+            q_z, _ = self.network.encoder(batch)
+            out |= zip(batch.cells.tolist(), self.network.prior.q_c(q_z.mean).logits.cpu().numpy(), strict=True)
+        return np.stack([out[c] for c in cells])
+
+
+def _numbered(labels: pd.Series | None, cells: pd.Index) -> tuple[list[str], np.ndarray]:
+    """Names of the labels, sorted, and the number of each cell's label (-1 for none)."""
+    if labels is None:
+        return [], np.full(len(cells), -1)
+    if not labels.index.isin(cells).any():
+        raise InputError(
+            f"none of the {len(labels)} labels is of a cell of the mosaic (such as {cells[0]}); index them by cell id"
+        )
+    known = labels.reindex(cells).astype("string")
+    names = sorted(known.dropna().unique())
+    return names, pd.Categorical(known, categories=names).codes.astype(np.int64)
+
+
+def _graph_share(settings: Settings, mosaic: Mosaic) -> float:
+    """The decoder's w."""
+    if settings.decoder != "hybrid":
+        return {"graph": 1.0, "mlp": 0.0}[settings.decoder]
+    if settings.graph_share is not None:
+        return settings.graph_share
+    both = mosaic.measured.to_numpy().T.astype(int) @ mosaic.measured.to_numpy().astype(int)  # (M, M) cells that have both
+    return 0.9 if (both - np.diag(np.diag(both))).max() > FEW_SHARED_CELLS else 0.99

@@ -1,111 +1,167 @@
-"""The negative binomial likelihood: a dense form to read, and the fused sparse form that training uses.
+"""The likelihoods of the modalities, chosen by name: logits of the decoder -> distribution of what was measured.
 
-With a = log(mean / r), r the inverse dispersion and x a count,
-
-    -log NB(x) = (r + x) softplus(a) - x a - lgamma(x + r) + lgamma(r) + lgamma(x + 1),
-
-which is r softplus(a) where x = 0: only non-zero counts need more than one exponential and one logarithm.
+All have a scale and a bias for each batch and feature, so that ``scale * logit + bias`` is what a feature's mean is made
+of. Biases start where the batch's own mean lies (``start``).
 """
 
-from collections.abc import Callable
+import math
 
+import numpy as np
+import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from .sparse import SparseRows
+from .minibatch import ModalityRows
+from .negative_binomial import softmax_negative_binomial
 
-BLOCK_ELEMENTS = 2**21  # elements of a block of rows: bounds the temporaries (six of 8 MiB)
-SMALLEST_SHARE = 1e-37  # of a feature in a cell's counts; below it is zero in single precision
-
-
-def negative_binomial_nll(counts: Tensor, mean: Tensor, inverse_dispersion: Tensor) -> Tensor:
-    """Negative log-likelihood of each count; all arguments broadcast to one shape (n_cells, n_features)."""
-    r = inverse_dispersion
-    a = mean.log() - r.log()
-    constant = torch.lgamma(r) + torch.lgamma(counts + 1) - torch.lgamma(counts + r)
-    return (r + counts) * F.softplus(a) - counts * a + constant
+UNIT_RAW_SCALE = math.log(math.e - 1)  # softplus of it is 1
+SMALLEST_SD = 1e-3
 
 
-def softmax_negative_binomial(
-    logit: Tensor, scale: Tensor, bias: Tensor, log_r: Tensor, batch: Tensor, counts: SparseRows, log_depth: Tensor
-) -> Tensor:
-    """Negative log-likelihood of counts, summed over features and averaged over cells; without lgamma(x + 1).
+class Likelihood(nn.Module):
+    """Tables for each batch and feature, of shape (n_batches, n_features); their first rows are ``bias``."""
 
-    In a cell of batch s: mean = depth * softmax(scale[s] * logit + bias[s]) over the features, and inverse dispersion
-    exp(log_r[s]).
+    def __init__(self, bias: np.ndarray):
+        super().__init__()
+        self.raw_scale = nn.Parameter(torch.full(bias.shape, UNIT_RAW_SCALE))
+        self.bias = nn.Parameter(torch.tensor(bias))
 
-    Parameters
-    ----------
-    logit
-        Shape (n_cells, n_features).
-    scale, bias, log_r
-        Shape (n_batches, n_features).
-    batch
-        Number of each cell's batch, of shape (n_cells,).
-    counts
-        n_cells x n_features.
-    log_depth
-        Log library size, of shape (n_cells,).
-    """
-    with_gradient = torch.is_grad_enabled()
-    return _SoftmaxNegativeBinomial.apply(logit, scale, bias, log_r, batch, counts, log_depth, with_gradient)
+    @property
+    def scale(self) -> Tensor:
+        return F.softplus(self.raw_scale)
 
-
-class _SoftmaxNegativeBinomial(torch.autograd.Function):
-    """Since the loss is a scalar, its gradients are made on the way forward, one block of rows at a time."""
+    def natural(self, logit: Tensor, batch: Tensor) -> Tensor:
+        """Sum ``scale * logit + bias`` of each cell's batch, of shape (n, G)."""
+        return torch.addcmul(self.bias.index_select(0, batch), self.scale.index_select(0, batch), logit)
 
     @staticmethod
-    def forward(ctx, logit, scale, bias, log_r, batch, counts, log_depth, with_gradient):
-        tables = (scale, bias, log_r, log_r.exp(), (-log_r).exp())
-        gradients = [torch.empty_like(logit), *(torch.zeros_like(t) for t in (scale, bias, log_r))] if with_gradient else None
-        nll = logit.new_zeros(())
-        block = max(1, BLOCK_ELEMENTS // logit.shape[1])
-        for start in range(0, len(logit), block):
-            rows = slice(start, min(start + block, len(logit)))
-            stored = slice(*counts.indptr[[rows.start, rows.stop]].tolist()) if len(logit) > block else slice(None)
-            entries = (counts.rows[stored] - start, counts.indices[stored], counts.values[stored])
-            here = None if gradients is None else (gradients[0][rows], *gradients[1:])
-            nll += _block(logit[rows], *tables, batch[rows], log_depth[rows], entries, here)
-        if with_gradient:
-            ctx.save_for_backward(*gradients)
-            ctx.n_cells = len(logit)
-        return nll / len(logit)
+    def start(x: sp.csr_array) -> np.ndarray:
+        """Where the biases of a batch with the values x (n_cells, G) start; shape (G,)."""
+        raise NotImplementedError
+
+    def nll(self, logit: Tensor, x: ModalityRows) -> Tensor:
+        """Negative log-likelihood summed over features, averaged over cells; ``logit`` has shape (n, G)."""
+        raise NotImplementedError
+
+    def mean(self, logit: Tensor, batch: Tensor, depth: float) -> Tensor:
+        """Expected values at a library size, of shape (n, G); likelihoods without one ignore it."""
+        raise NotImplementedError
+
+
+class NegativeBinomial(Likelihood):
+    """Counts: mean = depth * softmax(natural), inverse dispersion exp(log_r) for each batch and feature."""
+
+    def __init__(self, bias: np.ndarray):
+        super().__init__(bias)
+        self.log_r = nn.Parameter(torch.zeros(bias.shape))
 
     @staticmethod
-    def backward(ctx, upstream):
-        factor = upstream / ctx.n_cells
-        return *(factor * g for g in ctx.saved_tensors), None, None, None, None
+    def start(x: sp.csr_array) -> np.ndarray:
+        """Log share of each feature, with one pseudo-count."""
+        total = x.sum(axis=0) + 1.0
+        return np.log(total / total.sum())
+
+    def nll(self, logit: Tensor, x: ModalityRows) -> Tensor:
+        nll = softmax_negative_binomial(logit, self.scale, self.bias, self.log_r, x.batch, x.counts, x.log_depth)
+        return nll + x.log_factorial.mean()
+
+    def mean(self, logit: Tensor, batch: Tensor, depth: float) -> Tensor:
+        return depth * self.natural(logit, batch).softmax(dim=1)
 
 
-def _block(logit, scale, bias, log_r, r, inverse_r, batch, log_depth, entries, gradients) -> Tensor:
-    """Summed loss of some rows. Fills their gradient of the logits, and adds to those of the tables, where wanted."""
-    rows, columns, x = entries
-    n_features = logit.shape[1]
-    scale = scale.index_select(0, batch)  # (n, G)
-    share = bias.index_select(0, batch).addcmul_(logit, scale).softmax(dim=1)
-    odds = inverse_r.index_select(0, batch).mul_(share).mul_(log_depth.exp()[:, None])  # exp(a) = mean / r
-    softplus = torch.log1p(odds)
-    members = F.one_hot(batch, len(r)).to(logit.dtype).T  # (B, n): sums over the cells of each batch
-    softplus_sum = members @ softplus
-    at = (batch[rows], columns)
-    r_x = r[at]
-    a = share[rows, columns].clamp_min(SMALLEST_SHARE).log() + log_depth[rows] - log_r[at]
-    nll = (softplus_sum * r).sum() + (x * F.softplus(-a) - torch.lgamma(x + r_x) + _at(torch.lgamma, r, at)).sum()
-    if gradients is None:
-        return nll
-    d_logit, d_scale, d_bias, d_log_r = gradients
-    d_a = r.index_select(0, batch).mul_(odds).div_(odds.add_(1))  # (n, G): r sigmoid(a)
-    d_a.view(-1).index_add_(0, rows * n_features + columns, -x * torch.sigmoid(-a))
-    d_log_r += r * softplus_sum - members @ d_a
-    d_log_r.view(-1).index_add_(0, at[0] * n_features + columns, r_x * (_at(torch.digamma, r, at) - torch.digamma(x + r_x)))
-    d_y = d_a.addcmul_(share, d_a.sum(dim=1, keepdim=True), value=-1)
-    d_bias += members @ d_y
-    d_scale += members @ torch.mul(d_y, logit, out=odds)
-    torch.mul(d_y, scale, out=d_logit)
-    return nll
+class Poisson(Likelihood):
+    """Counts: mean = depth * softmax(natural). Since the means of a cell sum to its depth, only non-zero counts matter."""
+
+    start = staticmethod(NegativeBinomial.start)
+    mean = NegativeBinomial.mean
+
+    def nll(self, logit: Tensor, x: ModalityRows) -> Tensor:
+        log_share = self.natural(logit, x.batch).log_softmax(dim=1)[x.counts.rows, x.counts.indices]
+        found = (x.counts.values * (log_share + x.log_depth[x.counts.rows])).sum()
+        return (x.log_depth.exp().sum() - found) / len(logit) + x.log_factorial.mean()
 
 
-def _at(function: Callable[[Tensor], Tensor], table: Tensor, index: tuple[Tensor, Tensor]) -> Tensor:
-    """``function(table)[index]``, by whichever way calls the costly function less often."""
-    return function(table)[index] if table.numel() < len(index[0]) else function(table[index])
+class Bernoulli(Likelihood):
+    """Whether a value is above zero (binarised peaks): log odds = natural."""
+
+    @staticmethod
+    def start(x: sp.csr_array) -> np.ndarray:
+        """Log odds of each feature in the batch, with half a pseudo-count."""
+        found = np.bincount(x.indices[x.data > 0], minlength=x.shape[1]) + 0.5
+        return np.log(found / (x.shape[0] + 1 - found))
+
+    def nll(self, logit: Tensor, x: ModalityRows) -> Tensor:
+        natural = self.natural(logit, x.batch)
+        positive = x.counts.values > 0
+        found = natural[x.counts.rows[positive], x.counts.indices[positive]].sum()
+        return (F.softplus(natural).sum() - found) / len(logit)
+
+    def mean(self, logit: Tensor, batch: Tensor, depth: float) -> Tensor:
+        return self.natural(logit, batch).sigmoid()
+
+
+class Normal(Likelihood):
+    """Any real values: mean = natural, sd for each batch and feature."""
+
+    def __init__(self, bias: np.ndarray):
+        super().__init__(bias)
+        self.raw_sd = nn.Parameter(torch.full(bias.shape, UNIT_RAW_SCALE))
+
+    @staticmethod
+    def start(x: sp.csr_array) -> np.ndarray:
+        """Mean of each feature."""
+        return x.mean(axis=0)
+
+    def nll(self, logit: Tensor, x: ModalityRows) -> Tensor:
+        sd = (F.softplus(self.raw_sd) + SMALLEST_SD).index_select(0, x.batch)
+        standard = (x.counts.to_dense() - self.natural(logit, x.batch)) / sd
+        return (0.5 * standard.square() + sd.log() + 0.5 * math.log(2 * math.pi)).sum() / len(logit)
+
+    def mean(self, logit: Tensor, batch: Tensor, depth: float) -> Tensor:
+        return self.natural(logit, batch)
+
+
+class ZeroInflatedLogNormal(Likelihood):
+    """Values >= 0 (normalised methylation): zero with its own probability, else log x ~ Normal(natural, sd)."""
+
+    def __init__(self, bias: np.ndarray):
+        super().__init__(bias)
+        self.zero_logit = nn.Parameter(torch.zeros(bias.shape))
+        self.raw_sd = nn.Parameter(torch.full(bias.shape, UNIT_RAW_SCALE))
+
+    @staticmethod
+    def start(x: sp.csr_array) -> np.ndarray:
+        """Mean log of each feature's values above zero; 0 where there is none."""
+        positive = x.data > 0
+        columns = x.indices[positive]
+        found = np.bincount(columns, minlength=x.shape[1])
+        return np.bincount(columns, np.log(x.data[positive]), minlength=x.shape[1]) / np.maximum(found, 1)
+
+    @property
+    def sd(self) -> Tensor:
+        return F.softplus(self.raw_sd) + SMALLEST_SD
+
+    def nll(self, logit: Tensor, x: ModalityRows) -> Tensor:
+        positive = x.counts.values > 0
+        rows, columns = x.counts.rows[positive], x.counts.indices[positive]
+        log_x = x.counts.values[positive].log()
+        at = (x.batch[rows], columns)
+        sd = self.sd[at]
+        natural = self.bias[at] + self.scale[at] * logit[rows, columns]
+        log_normal = log_x + sd.log() + 0.5 * math.log(2 * math.pi) + 0.5 * ((log_x - natural) / sd).square()
+        all_zero = F.softplus(-self.zero_logit).index_select(0, x.batch).sum()
+        return (all_zero + (log_normal + self.zero_logit[at]).sum()) / len(logit)  # -log(1 - p) = -log p + logit of p
+
+    def mean(self, logit: Tensor, batch: Tensor, depth: float) -> Tensor:
+        present = torch.sigmoid(-self.zero_logit).index_select(0, batch)
+        return present * (self.natural(logit, batch) + 0.5 * self.sd.square().index_select(0, batch)).exp()
+
+
+LIKELIHOODS: dict[str, type[Likelihood]] = {
+    "negative_binomial": NegativeBinomial,
+    "poisson": Poisson,
+    "bernoulli": Bernoulli,
+    "normal": Normal,
+    "zero_inflated_log_normal": ZeroInflatedLogNormal,
+}

@@ -1,51 +1,74 @@
 """mmAAVI: its parts, and its loss as a flat dict of named terms (Rong et al. 2024)."""
 
 import scipy.sparse as sp
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .data import Minibatch
 from .edges import EdgeSample
 from .features import Scaling
-from .networks import Discriminator, Encoder, GuidanceGraph, HybridDecoder, MixturePrior
+from .minibatch import Minibatch
+from .mixture import MixturePrior
+from .networks import Decoder, Discriminator, Encoder, GuidanceGraph
 from .settings import Settings
 
 
 class MosaicVAE(nn.Module):
-    """The generative model, its posteriors and the batch discriminator."""
+    """The generative model, its posteriors and the batch discriminator.
 
-    def __init__(self, settings: Settings, scaling: dict[str, Scaling], n_batches: int, graph: sp.csr_array):
+    Parameters
+    ----------
+    settings, scaling
+        Of the model, and of each modality.
+    n_batches, n_labels
+        How many there are; each label has a component of its own, the first ones of the mixture.
+    graph
+        Signed weights of shape (G, G).
+    """
+
+    def __init__(self, settings: Settings, scaling: dict[str, Scaling], n_batches: int, graph: sp.csr_array, n_labels: int = 0):
         super().__init__()
         s = settings
-        self.settings = s
-        self.n_features = {m: x.mean.shape[1] for m, x in scaling.items()}
-        self.encoder = Encoder(scaling, s.width, s.n_fused, s.n_latent, s.dropout)
-        self.prior = MixturePrior(s.n_latent, s.n_continuous, s.n_components)
+        self.settings, self.n_labels = s, n_labels
+        self.n_features = {m: x.start.shape[1] for m, x in scaling.items()}
+        self.encoder = Encoder(self.n_features, s.width, s.n_fused, s.n_latent, s.dropout, s.modality_dropout)
+        self.prior = MixturePrior(s.n_latent, s.n_continuous, max(s.n_components, n_labels))
         self.graph = GuidanceGraph(graph, s.n_latent)
-        self.decoder = nn.ModuleDict(
-            {m: HybridDecoder(s.n_latent, x, s.width, s.dropout, s.graph_share) for m, x in scaling.items()}
-        )
+        self.decoder = nn.ModuleDict({m: Decoder(s.n_latent, x, s.width, s.dropout, s.graph_share) for m, x in scaling.items()})
         self.discriminator = Discriminator(s.n_latent, n_batches, s.width, s.dropout, s.adversary)
 
     def loss_terms(self, batch: Minibatch, edges: EdgeSample) -> dict[str, Tensor]:
         """The unweighted terms of the loss, each a scalar.
 
         ``nll_<modality>`` averages over the cells that have the modality, ``kl_z``, ``kl_u`` and ``kl_c`` over all cells,
-        ``kl_v`` over features; ``graph`` and ``discriminator`` are cross-entropies.
+        ``kl_v`` over features; ``graph``, ``agreement`` (of cells with several modalities), ``discriminator`` and ``labels``
+        (of cells that have one) are cross-entropies.
         """
-        q_z, _ = self.encoder(batch)
+        h = self.encoder.embed_modalities(batch)
+        q_z, _ = self.encoder.fuse(h, batch)
         z = q_z.rsample()  # (n, d)
         q_v = self.graph.q_v()
         v = q_v.rsample()  # (G, d)
-        v_of = dict(zip(self.n_features, v.split(list(self.n_features.values())), strict=True))
-        return {
+        v_of = self.by_modality(v)
+        terms = {
             **{f"nll_{m}": self.decoder[m].nll(z, v_of[m], x) for m, x in batch.modalities.items()},
-            **{name: term.mean() for name, term in self.prior(z, q_z).items()},
+            **{name: term.mean() for name, term in self.prior(z, q_z, batch.label).items()},
             "kl_v": q_v.kl_to_standard().mean(),
             "graph": self.graph.edge_nll(v, edges),
+            "agreement": self.encoder.disagreement(h, batch),
             "discriminator": self.discriminator(q_z.mean, batch.batch),
         }
+        if self.n_labels:
+            logits = self.prior.q_c(z).logits  # (n, K)
+            n_labelled = (batch.label >= 0).sum().clamp_min(1)
+            terms["labels"] = F.cross_entropy(logits, batch.label, ignore_index=-1, reduction="sum") / n_labelled
+        return terms
+
+    def by_modality(self, v: Tensor) -> dict[str, Tensor]:
+        """Rows of all features (G, d) -> modality -> its own (G_m, d)."""
+        return dict(zip(self.n_features, v.split(list(self.n_features.values())), strict=True))
 
     def total(self, terms: dict[str, Tensor]) -> Tensor:
         """The weighted sum that training descends."""
-        weights = {"kl_v": self.settings.weight_kl_v, "graph": self.settings.weight_graph}
+        s = self.settings
+        weights = {"kl_v": s.weight_kl_v, "graph": s.weight_graph, "agreement": s.weight_agreement, "labels": s.weight_labels}
         return sum(weights.get(name, 1.0) * term for name, term in terms.items())

@@ -35,6 +35,8 @@ class Mosaic:
         (0-based, half-open).
     guidance
         Symmetric signed weights of shape (G, G) over the features of all modalities in order, or None.
+    likelihoods
+        Modality -> name of the distribution of its values; those not named are counts (``negative_binomial``).
     provenance
         Plain values that say where the mosaic comes from.
     """
@@ -44,6 +46,7 @@ class Mosaic:
     obs: pd.DataFrame
     var: dict[str, pd.DataFrame]
     guidance: sp.csr_array | None = None
+    likelihoods: dict[str, str] = field(default_factory=dict)
     provenance: dict = field(default_factory=dict)
 
     def __post_init__(self):
@@ -70,6 +73,9 @@ class Mosaic:
         names, inverse = np.unique(mask, axis=0, return_inverse=True)
         texts = np.array(["+".join(np.array(self.modalities)[row]) for row in names], dtype=object)
         return pd.Series(texts[inverse.ravel()], index=self.cells, name="pattern")
+
+    def likelihood_of(self, modality: str) -> str:
+        return self.likelihoods.get(modality, "negative_binomial")
 
     @property
     def n_features(self) -> dict[str, int]:
@@ -108,6 +114,7 @@ class Mosaic:
         with warnings.catch_warnings():  # a gene and its protein may share a name; the order of features is what counts
             warnings.filterwarnings("ignore", "var_names are not unique")
             mdata = md.MuData(mods)
+            mdata.uns["likelihoods"] = self.likelihoods
             mdata.uns["mosaic"] = self.provenance | {"cells": self.cells.to_numpy(dtype=object)}
             if self.guidance is not None:
                 mdata.varp[guidance_key] = sp.csr_matrix(self.guidance)
@@ -126,7 +133,10 @@ def load(path: str | Path, guidance_key: str = "guidance") -> Mosaic:
     order = pd.Index(provenance.pop("cells").astype(str))
     guidance = mdata.varp[guidance_key] if guidance_key in mdata.varp else None
     mosaic = from_parts(mdata.mod, order)
-    return replace(mosaic, guidance=None if guidance is None else sp.csr_array(guidance), provenance=provenance)
+    likelihoods = dict(mdata.uns["likelihoods"])
+    return replace(
+        mosaic, guidance=None if guidance is None else sp.csr_array(guidance), likelihoods=likelihoods, provenance=provenance
+    )
 
 
 def from_parts(parts: dict[str, ad.AnnData], order: pd.Index | None = None) -> Mosaic:
@@ -165,6 +175,30 @@ def from_parts(parts: dict[str, ad.AnnData], order: pd.Index | None = None) -> M
         counts[m] = spread_rows(part.X, rows[m], len(order))
     obs["batch"] = obs["batch"].astype(str)
     return Mosaic(counts, measured, obs, {m: p.var.copy() for m, p in parts.items()})
+
+
+def from_mudata(mdata: md.MuData, batch: str = "batch", guidance_key: str = "guidance") -> Mosaic:
+    """The mosaic of a MuData: a cell is measured in the modalities that list it; values are those of ``X``.
+
+    Parameters
+    ----------
+    mdata
+        One AnnData a modality, its values in ``X``.
+    batch
+        Column of ``mdata.obs``, or of each modality's ``obs``, that names the batch.
+    guidance_key
+        Key of ``mdata.varp`` that holds the guidance graph; there need not be one.
+    """
+    parts = {}
+    for m, part in mdata.mod.items():
+        table = mdata.obs if batch in mdata.obs else part.obs
+        if batch not in table:
+            raise InputError(f"neither mdata.obs nor the cells of '{m}' have a column '{batch}'; {nearest(batch, table)}")
+        obs = pd.DataFrame({"batch": table[batch].reindex(part.obs_names).astype(str)})
+        parts[m] = ad.AnnData(part.X, obs=obs, var=part.var)
+    guidance = mdata.varp[guidance_key] if guidance_key in mdata.varp else None
+    mosaic = from_parts(parts, mdata.obs_names)
+    return replace(mosaic, guidance=None if guidance is None else sp.csr_array(guidance))
 
 
 def spread_rows(x, rows: np.ndarray, n_rows: int) -> sp.csr_array:

@@ -1,99 +1,48 @@
-"""The networks of mmAAVI (Rong et al. 2024): encoder, mixture prior, guidance graph, decoder, discriminator.
+"""The networks of mmAAVI (Rong et al. 2024): encoder, guidance graph, decoder, discriminator.
 
 Shapes: n cells of a minibatch, G features (G_m of modality m), K mixture components, B batches.
 """
-
-import math
-from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributions import Categorical
 
-from .data import Minibatch, ModalityRows
+from .agreement import info_nce
 from .edges import EdgeSample
 from .features import Scaling
-from .likelihoods import softmax_negative_binomial
+from .layers import activation, mlp
+from .likelihoods import LIKELIHOODS
+from .minibatch import Minibatch, ModalityRows
+from .mixture import DiagonalNormal, NormalHead
 from .sparse import SparseRows, shifted_sparse_linear, sparse_linear
-
-SMALLEST_SD = 1e-4
-HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
-
-
-def mlp(sizes: list[int], dropout: float) -> nn.Sequential:
-    """Linear layers with batch normalisation, LeakyReLU and dropout between them; the last one is plain."""
-    layers: list[nn.Module] = []
-    for n_in, n_out in zip(sizes[:-2], sizes[1:-1], strict=True):
-        layers += [nn.Linear(n_in, n_out), *activation(n_out, dropout)]
-    return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
-
-
-def activation(width: int, dropout: float) -> list[nn.Module]:
-    return [nn.BatchNorm1d(width), nn.LeakyReLU(0.2), nn.Dropout(dropout)]
-
-
-@dataclass(frozen=True)
-class DiagonalNormal:
-    """Normal distributions of shape (..., d); the last dimension is one event."""
-
-    mean: Tensor
-    sd: Tensor
-
-    def rsample(self) -> Tensor:
-        """A draw, differentiable in mean and sd; shape (..., d)."""
-        return torch.addcmul(self.mean, self.sd, torch.randn_like(self.mean))
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        """Log density at x of shape (..., d) -> (...)."""
-        standard = (x - self.mean) / self.sd
-        return -0.5 * standard.square().sum(dim=-1) - self.sd.log().sum(dim=-1) - x.shape[-1] * HALF_LOG_2_PI
-
-    def kl_to_standard(self) -> Tensor:
-        """KL(self || Normal(0, I)), of shape (...)."""
-        return 0.5 * (self.mean.square() + self.sd.square() - 1).sum(dim=-1) - self.sd.log().sum(dim=-1)
-
-    @staticmethod
-    def from_linear(both: Tensor) -> "DiagonalNormal":
-        """From means and unconstrained sds side by side, of shape (..., 2 d)."""
-        mean, raw_sd = both.chunk(2, dim=-1)
-        return DiagonalNormal(mean, F.softplus(raw_sd) + SMALLEST_SD)
-
-
-class NormalHead(nn.Module):
-    """A Normal whose mean and unconstrained sd are linear in the input: (..., k) -> (..., d)."""
-
-    def __init__(self, n_in: int, n_out: int):
-        super().__init__()
-        self.both = nn.Linear(n_in, 2 * n_out)
-
-    def forward(self, x: Tensor) -> DiagonalNormal:
-        return DiagonalNormal.from_linear(self.both(x))
 
 
 class ModalityEncoder(nn.Module):
-    """z-scored log1p counts of one modality -> h_n^m; the first layer reads the sparse counts as they are."""
+    """z-scored values of one modality -> h_n^m; the first layer reads the sparse values as they are."""
 
-    def __init__(self, scaling: Scaling, width: int, n_out: int, dropout: float):
+    def __init__(self, n_features: int, width: int, n_out: int, dropout: float):
         super().__init__()
-        n_features = scaling.mean.shape[1]
         bound = n_features**-0.5
         self.weight = nn.Parameter(torch.empty(n_features, width).uniform_(-bound, bound))
-        self.register_buffer("zero", torch.tensor(-scaling.mean / scaling.sd))  # z-score of a zero count, (B, G_m)
         self.rest = nn.Sequential(*activation(width, dropout), mlp([width, width, n_out], dropout))
 
     def forward(self, x: ModalityRows) -> Tensor:
-        return self.rest(shifted_sparse_linear(x.inputs, self.zero, x.batch, self.weight))
+        return self.rest(shifted_sparse_linear(x.inputs, x.zeros, x.batch, self.weight))
 
 
 class GatedAttention(nn.Module):
-    """Fuses the embeddings of the modalities that a cell has (paper, auto-scaling gated attention)."""
+    """Fuses the embeddings of the modalities that a cell has (paper, auto-scaling gated attention).
 
-    def __init__(self, modalities: list[str], width: int):
+    In training, a cell with several modalities is now and then (``modality_dropout``) read from one of them alone, though
+    all are reconstructed: so that one modality lands where several do.
+    """
+
+    def __init__(self, modalities: list[str], width: int, modality_dropout: float):
         super().__init__()
         self.gate = nn.ModuleDict({m: nn.Linear(width, 2) for m in modalities})
+        self.modality_dropout = modality_dropout
 
     def forward(self, h: dict[str, Tensor], rows: dict[str, Tensor], n_cells: int) -> tuple[Tensor, Tensor]:
         """Fused embedding (n, width) and attention weights (n, M), zero where a modality was not measured."""
@@ -105,70 +54,51 @@ class GatedAttention(nn.Module):
                 raw = gate(h[m])  # (n_m, 2)
                 score[rows[m], i] = torch.sigmoid(raw[:, 0]) * torch.tanh(raw[:, 1])
                 stacked[rows[m], i] = h[m]
+        if self.training and self.modality_dropout > 0:
+            score = score.masked_fill(self._dropped(score > -torch.inf), -torch.inf)
         attention = score.softmax(dim=1)
         return torch.einsum("nm,nmk->nk", attention, stacked), attention
+
+    def _dropped(self, measured: Tensor) -> Tensor:
+        """Boolean (n, M): all modalities of a cell but one, in some cells."""
+        lot = torch.rand(measured.shape, device=measured.device).masked_fill(~measured, -1.0)
+        kept = F.one_hot(lot.argmax(dim=1), measured.shape[1]).bool()
+        return (torch.rand(len(measured), 1, device=measured.device) < self.modality_dropout) & ~kept
 
 
 class Encoder(nn.Module):
     """q(z | x) from any combination of modalities."""
 
-    def __init__(self, scaling: dict[str, Scaling], width: int, n_fused: int, n_latent: int, dropout: float):
+    def __init__(
+        self, n_features: dict[str, int], width: int, n_fused: int, n_latent: int, dropout: float, modality_dropout: float
+    ):
         super().__init__()
-        self.modality = nn.ModuleDict({m: ModalityEncoder(s, width, n_fused, dropout) for m, s in scaling.items()})
-        self.attention = GatedAttention(list(scaling), n_fused)
+        self.modality = nn.ModuleDict({m: ModalityEncoder(g, width, n_fused, dropout) for m, g in n_features.items()})
+        self.attention = GatedAttention(list(n_features), n_fused, modality_dropout)
         self.body = nn.Sequential(nn.Linear(n_fused, width), *activation(width, dropout))
         self.head = NormalHead(width, n_latent)
 
     def forward(self, batch: Minibatch) -> tuple[DiagonalNormal, Tensor]:
         """q(z|x) of shape (n, d) and the attention weights (n, M)."""
-        h = {m: self.modality[m](x) for m, x in batch.modalities.items()}
+        return self.fuse(self.embed_modalities(batch), batch)
+
+    def embed_modalities(self, batch: Minibatch) -> dict[str, Tensor]:
+        """Modality -> h_n^m of the cells that have it, of shape (n_m, n_fused)."""
+        return {m: self.modality[m](x) for m, x in batch.modalities.items()}
+
+    def fuse(self, h: dict[str, Tensor], batch: Minibatch) -> tuple[DiagonalNormal, Tensor]:
+        """q(z|x) of shape (n, d) from all modalities of each cell, and the attention weights (n, M)."""
         fused, attention = self.attention(h, {m: x.rows for m, x in batch.modalities.items()}, len(batch.cells))
         return self.head(self.body(fused)), attention
 
-
-class MixturePrior(nn.Module):
-    """The Gaussian mixture p(z | c, u) p(u) p(c) and its posteriors q(c | z), q(u | c, z); c is summed exactly.
-
-    A linear map of (z, onehot(c)) is one of z plus a row for each component: the n x K onehots are never made.
-    """
-
-    def __init__(self, n_latent: int, n_continuous: int, n_components: int, width: int = 50):
-        super().__init__()
-        self.n_components = n_components
-        self.q_c_net = mlp([n_latent, width, n_components], 0.0)
-        self.q_u_of_z = nn.Linear(n_latent, width)
-        self.q_u_of_c = _component_rows(n_components, width, n_latent)
-        self.q_u_head = NormalHead(width, n_continuous)
-        self.p_z_of_u = nn.Linear(n_continuous, 2 * n_latent)
-        self.p_z_of_c = _component_rows(n_components, 2 * n_latent, n_continuous)
-
-    def q_c(self, z: Tensor) -> Categorical:
-        """q(c | z): (n, d) -> probabilities of shape (n, K)."""
-        return Categorical(logits=self.q_c_net(z), validate_args=False)
-
-    def q_u(self, z: Tensor) -> DiagonalNormal:
-        """q(u | c, z) for every component: (n, d) -> (n, K, d_u)."""
-        return self.q_u_head(F.leaky_relu(self.q_u_of_z(z)[:, None] + self.q_u_of_c, 0.2))
-
-    def p_z(self, u: Tensor) -> DiagonalNormal:
-        """p(z | c, u), the u of each component given: (n, K, d_u) -> (n, K, d)."""
-        return DiagonalNormal.from_linear(self.p_z_of_u(u) + self.p_z_of_c)
-
-    def forward(self, z: Tensor, q_z: DiagonalNormal) -> dict[str, Tensor]:
-        """KL terms of each cell, each of shape (n,): ``kl_z`` at the sample z; ``kl_u`` and ``kl_c`` in closed form."""
-        q_c, q_u = self.q_c(z), self.q_u(z)
-        log_p_z = self.p_z(q_u.rsample()).log_prob(z[:, None])  # (n, K)
-        return {
-            "kl_z": q_z.log_prob(z) - (q_c.probs * log_p_z).sum(dim=1),
-            "kl_u": (q_c.probs * q_u.kl_to_standard()).sum(dim=1),
-            "kl_c": (q_c.probs * q_c.logits).sum(dim=1) + np.log(self.n_components),  # these logits are normalised
-        }
-
-
-def _component_rows(n_components: int, n_out: int, n_beside: int) -> nn.Parameter:
-    """Weights of onehot(c) in a linear layer with ``n_beside`` other inputs."""
-    bound = (n_beside + n_components) ** -0.5
-    return nn.Parameter(torch.empty(n_components, n_out).uniform_(-bound, bound))
+    def disagreement(self, h: dict[str, Tensor], batch: Minibatch) -> Tensor:
+        """Contrastive loss between the states that the modalities of a cell give alone; the mean over pairs of them."""
+        terms = []
+        for a, b, rows_a, rows_b in batch.pairs:
+            alone = torch.cat([h[a].index_select(0, rows_a), h[b].index_select(0, rows_b)])  # attention to one is 1
+            states = self.head(self.body(alone)).mean
+            terms.append(info_nce(*states.chunk(2), batch.modalities[a].batch.index_select(0, rows_a)))
+        return sum(terms) / len(terms) if terms else batch.batch.new_zeros((), dtype=torch.float32)
 
 
 class GuidanceGraph(nn.Module):
@@ -203,36 +133,44 @@ class GuidanceGraph(nn.Module):
         return 0.5 * (F.softplus(-score[:, 0]).mean() + F.softplus(score[:, 1:]).mean())
 
 
-class HybridDecoder(nn.Module):
-    """logit = w z V_m^T + (1 - w) MLP_m(z, batch): the guidance graph and a free network, mixed (paper, hybrid decoder)."""
+class Decoder(nn.Module):
+    """logit = w z V_m^T + (1 - w) MLP_m(z, batch): the guidance graph and a free network, mixed (paper, hybrid decoder).
+
+    ``graph_share`` is w; with 1 there is no network (a graph decoder), with 0 the graph is left out (an MLP decoder).
+    """
 
     def __init__(self, n_latent: int, scaling: Scaling, width: int, dropout: float, graph_share: float):
         super().__init__()
-        n_batches, n_features = scaling.log_profile.shape
-        self.n_batches, self.graph_share = n_batches, graph_share
-        self.body = nn.Sequential(
-            nn.Linear(n_latent + n_batches, width),
-            *activation(width, dropout),
-            nn.Linear(width, width),
-            *activation(width, dropout),
-        )
-        bound = width**-0.5
-        self.weight = nn.Parameter(torch.empty(n_features, width).uniform_(-bound, bound))
-        # Learnt for each batch and feature; softplus(0.54) = 1, and the biases start at the batch's mean profile.
-        self.raw_scale = nn.Parameter(torch.full((n_batches, n_features), 0.54))
-        self.bias = nn.Parameter(torch.tensor(scaling.log_profile))
-        self.log_r = nn.Parameter(torch.zeros(n_batches, n_features))
+        self.n_batches, n_features = scaling.start.shape
+        self.graph_share = graph_share
+        self.likelihood = LIKELIHOODS[scaling.likelihood](scaling.start)
+        if graph_share < 1:
+            self.body = nn.Sequential(
+                nn.Linear(n_latent + self.n_batches, width),
+                *activation(width, dropout),
+                nn.Linear(width, width),
+                *activation(width, dropout),
+            )
+            bound = width**-0.5
+            self.weight = nn.Parameter(torch.empty(n_features, width).uniform_(-bound, bound))
+
+    def forward(self, z: Tensor, v: Tensor, batch: Tensor) -> Tensor:
+        """Cell states (n, d), feature embeddings (G_m, d), numbers of batches (n,) -> logits (n, G_m)."""
+        w = self.graph_share
+        if w == 1:
+            return z @ v.T
+        onehot = F.one_hot(batch, self.n_batches).to(z.dtype)
+        free = (1 - w) * self.body(torch.cat([z, onehot], dim=1))  # (n, width)
+        return free @ self.weight.T if w == 0 else torch.addmm((w * z) @ v.T, free, self.weight.T)
 
     def nll(self, z: Tensor, v: Tensor, x: ModalityRows) -> Tensor:
         """Negative log-likelihood summed over features, averaged over the cells with the modality."""
         z = z.index_select(0, x.rows)  # (n_m, d); unlike z[rows], with a gradient that is the same at every run
-        onehot = F.one_hot(x.batch, self.n_batches).to(z.dtype)
-        free = self.body(torch.cat([z, onehot], dim=1))  # (n_m, width)
-        w = self.graph_share
-        logit = torch.addmm((w * z) @ v.T, (1 - w) * free, self.weight.T)  # (n_m, G_m)
-        scale = F.softplus(self.raw_scale)
-        nll = softmax_negative_binomial(logit, scale, self.bias, self.log_r, x.batch, x.counts, x.log_depth)
-        return nll + x.log_factorial.mean()
+        return self.likelihood.nll(self(z, v, x.batch), x)
+
+    def mean(self, z: Tensor, v: Tensor, batch: Tensor, depth: float) -> Tensor:
+        """Expected values of cells with the states z, as if in the given batches and of one library size; (n, G_m)."""
+        return self.likelihood.mean(self(z, v, batch), batch, depth)
 
 
 class _ReverseGradient(torch.autograd.Function):

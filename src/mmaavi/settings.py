@@ -23,23 +23,33 @@ class Settings:
         Hidden units of the networks.
     dropout
         Share of hidden units dropped in training, in [0, 1).
+    modality_dropout
+        Share of the cells with several modalities that a training step reads from one of them alone, in [0, 1].
+    decoder
+        ``hybrid``, ``graph`` (feature embeddings alone) or ``mlp`` (a network alone).
     graph_share
-        w, share of the guidance graph in the hybrid decoder, in [0, 1]; by default 0.9 where some pair of modalities
-        shares more than 10 cells, else 0.99.
+        w, share of the feature embeddings in the hybrid decoder, in [0, 1]; by default 0.9 where some pair of
+        modalities shares more than 10 cells, else 0.99.
     adversary
         Strength of the reversed gradient of the batch discriminator (>= 0).
     weight_kl_v
         Weight of KL(q(V) || p(V)), which is averaged over features.
     weight_graph
         Weight of the guidance graph's likelihood (>= 0).
-    n_negatives
-        Pairs without an edge drawn for each edge.
+    weight_agreement
+        Weight of the contrastive agreement between the modalities of a cell (>= 0).
+    weight_labels
+        Weight of the labels' cross-entropy (>= 0); without labels it has no effect.
+    labelled_share
+        At least this share of a minibatch are labelled cells, in [0, 1).
+    schedule
+        ``one_cycle`` (Adam, ``n_steps``) or ``plateau`` (RMSprop until the validation loss stalls, as released).
     learning_rate
-        Of Adam, at its highest.
+        At its highest.
     minibatch_size
         Cells in a minibatch, the same number from each batch.
     n_steps
-        Steps of training, rounded up to whole epochs.
+        Steps of training, rounded up to whole epochs; the most there may be with ``plateau``.
     validation_share
         Share of the cells of each batch kept for validation, in (0, 1).
     """
@@ -50,11 +60,16 @@ class Settings:
     n_fused: int = 200
     width: int = 256
     dropout: float = 0.2
+    modality_dropout: float = 0.3
+    decoder: str = "hybrid"
     graph_share: float | None = None
     adversary: float = 2.0
     weight_kl_v: float = 0.01
     weight_graph: float = 1.0
-    n_negatives: int = 10
+    weight_agreement: float = 5.0
+    weight_labels: float = 5.0
+    labelled_share: float = 0.2
+    schedule: str = "one_cycle"
     learning_rate: float = 2e-3
     minibatch_size: int = 128
     n_steps: int = 1000
@@ -63,10 +78,17 @@ class Settings:
     def __post_init__(self):
         ranges = {
             "n_components": (1, 10_000), "n_latent": (1, 10_000), "n_continuous": (1, 10_000), "n_fused": (1, 10_000),
-            "width": (1, 10_000), "dropout": (0, 0.99), "graph_share": (0, 1), "adversary": (0, 1e6), "weight_kl_v": (0, 1e6),
-            "weight_graph": (0, 1e6), "n_negatives": (1, 1000), "learning_rate": (1e-9, 1), "minibatch_size": (2, 10**7),
-            "n_steps": (1, 10**9), "validation_share": (0.001, 0.9),
+            "width": (1, 10_000), "dropout": (0, 0.99), "modality_dropout": (0, 1), "graph_share": (0, 1), "adversary": (0, 1e6),
+            "weight_kl_v": (0, 1e6), "weight_graph": (0, 1e6), "weight_agreement": (0, 1e6), "weight_labels": (0, 1e6),
+            "labelled_share": (0, 0.99), "learning_rate": (1e-9, 1), "minibatch_size": (2, 10**7), "n_steps": (1, 10**9),
+            "validation_share": (0.001, 0.9),
         }  # fmt: skip
+        choices = {"decoder": ("hybrid", "graph", "mlp"), "schedule": ("one_cycle", "plateau")}
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise InputError(
+                    f"mmaavi setting '{name}' is {getattr(self, name)!r}; {nearest(str(getattr(self, name)), known)}"
+                )
         for name, (low, high) in ranges.items():
             value = getattr(self, name)
             if value is None and name == "graph_share":

@@ -1,11 +1,14 @@
 """Rows of CSR matrices on the training device, and the products with them that a dense copy would make slow."""
 
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 
 import scipy.sparse as sp
 import torch
 from torch import Tensor
+
+warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state")
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,9 @@ class SparseRows:
 
     def to(self, device: torch.device) -> "SparseRows":
         return SparseRows(self.indptr.to(device), self.indices.to(device), self.values.to(device), self.n_columns)
+
+    def to_dense(self) -> Tensor:
+        return self._tensor().to_dense()
 
     @property
     def n_rows(self) -> int:

@@ -1,8 +1,10 @@
-"""The training loop: minibatches, a schedule of fixed length, validation."""
+"""The training loop: minibatches, schedule, validation, and checkpoints from which it goes on as if never stopped."""
 
+import logging
 import math
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,12 +12,14 @@ from tqdm.auto import tqdm
 
 from .data import MosaicData
 from .edges import EdgeSampler
-from .errors import InputError
+from .errors import InputError, listing
+from .files import replacing
 from .model import MosaicVAE
+from .schedules import SCHEDULES, OneCycle, Plateau
 
-WARM_UP = 0.1  # share of the steps in which the learning rate rises
 EDGES_A_STEP = 512
 NOT_VALIDATED = ("discriminator",)  # the adversary's loss says nothing about the fit
+SECONDS_BETWEEN_CHECKPOINTS = 30
 
 
 @dataclass(frozen=True)
@@ -37,20 +41,30 @@ def split_cells(group: np.ndarray, share: float, rng: np.random.Generator) -> Sp
     return Split(np.setdiff1d(np.arange(len(group)), validation), validation)
 
 
-def train(model: MosaicVAE, data: MosaicData, edges: EdgeSampler, seed: int, progress: bool = True) -> list[dict]:
+def train(
+    model: MosaicVAE,
+    data: MosaicData,
+    edges: EdgeSampler,
+    split: Split,
+    seed: int,
+    progress: bool = True,
+    checkpoint: Path | None = None,
+) -> list[dict]:
     """Train ``model`` in place and leave it in evaluation mode.
-
-    The learning rate rises, then falls to zero over a fixed number of steps (Smith & Topin 2019): no epoch is wasted on
-    waiting for a plateau, and the last state is the one to keep.
 
     Parameters
     ----------
     model, data, edges
         What is trained, on what.
+    split
+        Training and validation cells.
     seed
-        Seed of the split, the minibatches and all noise.
+        Seed of the minibatches and all noise.
     progress
         Show a progress bar on a terminal.
+    checkpoint
+        File that holds the state of the training while it runs. Where it exists, training goes on from there, with the
+        same losses as if it had never been stopped; it is removed at the end.
 
     Returns
     -------
@@ -59,38 +73,55 @@ def train(model: MosaicVAE, data: MosaicData, edges: EdgeSampler, seed: int, pro
     Raises
     ------
     InputError
-        If a loss term is not finite; names the term.
+        If a loss term is not finite; names the term and the batches, and leaves the last good state in the model.
     """
     s = model.settings
-    split = split_cells(data.group, s.validation_share, np.random.default_rng(seed))
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     per_epoch = data.steps_per_epoch(split.train, s.minibatch_size)
-    n_epochs = math.ceil(s.n_steps / per_epoch)
-    optimiser = torch.optim.Adam(model.parameters(), lr=s.learning_rate, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, s.learning_rate, total_steps=n_epochs * per_epoch, pct_start=WARM_UP
-    )
-    history = []
-    with tqdm(total=n_epochs * per_epoch, desc="training", unit="step", disable=None if progress else True) as bar:
-        for epoch in range(n_epochs):
+    schedule = SCHEDULES[s.schedule](model, s.learning_rate, n_epochs=math.ceil(s.n_steps / per_epoch), per_epoch=per_epoch)
+    state = _State(model, schedule, generator, of=repr((s, seed, data.n_cells, model.n_features, model.n_labels)))
+    history = [] if checkpoint is None or not checkpoint.is_file() else state.restore(checkpoint, data.device)
+    last_good = _copy(model)
+    saved = time.monotonic()
+    first = len(history) // 2
+    with tqdm(total=schedule.n_epochs, initial=first, desc="training", unit="epoch", disable=None if progress else True) as bar:
+        for epoch in range(first, schedule.n_epochs):
             start = time.perf_counter()
             model.train()
-            sums: dict[str, torch.Tensor] = {}
-            for batch in data.epoch(split.train, s.minibatch_size, generator):
+            steps = []
+            for batch in data.epoch(split.train, s.minibatch_size, generator, s.labelled_share):
                 terms = model.loss_terms(batch, edges.sample(EDGES_A_STEP))
                 loss = model.total(terms)
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()
-                optimiser.step()
-                schedule.step()
-                bar.update()
-                for name, term in {"total": loss, **terms}.items():
-                    sums[name] = sums.get(name, 0) + term.detach()
-            history.append(_row(epoch, "train", start, {k: v / per_epoch for k, v in sums.items()}))
-            history.append(_row(epoch, "validation", start, validate(model, data, edges, split.validation, seed)))
-            bar.set_postfix(train=f"{history[-2]['total']:.1f}", validation=f"{history[-1]['total']:.1f}")
+                schedule.step(loss)
+                steps.append(torch.stack([loss, *terms.values()]).detach())
+            table = torch.stack(steps).cpu()  # (n_steps, 1 + n_terms): the one time that the device is waited for
+            if not table.isfinite().all():
+                model.load_state_dict(last_good)
+                model.eval()
+                first = ~table[int((~table.isfinite()).any(dim=1).nonzero()[0])].isfinite()
+                bad = [name for name, is_bad in zip(["total", *terms], first, strict=True) if is_bad and name != "total"]
+                raise InputError(
+                    f"the loss terms {listing(bad)} are not finite in epoch {epoch} "
+                    f"({_where_not_finite(model, data, edges, split.train, seed)}); the model is left as it was after the epoch "
+                    "before. Lower the learning rate, or look for extreme values there"
+                )
+            rows = [_row(epoch, "train", start, dict(zip(["total", *terms], table.mean(dim=0), strict=True)))]
+            rows.append(_row(epoch, "validation", start, validate(model, data, edges, split.validation, seed)))
+            history += rows
+            last_good = _copy(model)
+            bar.update()
+            bar.set_postfix(train=f"{rows[0]['total']:.1f}", validation=f"{rows[1]['total']:.1f}")
+            if schedule.ends_after(epoch, rows[1]["total"], last_good):
+                break
+            if checkpoint is not None and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+                state.save(checkpoint, history)
+                saved = time.monotonic()
+    if schedule.best_state is not None:
+        model.load_state_dict(schedule.best_state)
     model.eval()
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
     return history
 
 
@@ -104,7 +135,11 @@ def validate(model: MosaicVAE, data: MosaicData, edges: EdgeSampler, cells: np.n
         sums, weights = {}, {}
         for batch in data.in_order(cells, 512):
             for name, term in model.loss_terms(batch, edges.sample(EDGES_A_STEP)).items():
-                n = len(batch.modalities[name.removeprefix("nll_")].rows) if name.startswith("nll_") else len(batch.cells)
+                n = len(batch.cells)
+                if name.startswith("nll_"):
+                    n = len(batch.modalities[name.removeprefix("nll_")].rows)
+                elif name == "labels":
+                    n = (batch.label >= 0).sum()
                 sums[name] = sums.get(name, 0) + n * term
                 weights[name] = weights.get(name, 0) + n
     terms = {name: sums[name] / weights[name] for name in sums}
@@ -113,7 +148,61 @@ def validate(model: MosaicVAE, data: MosaicData, edges: EdgeSampler, cells: np.n
 
 def _row(epoch: int, phase: str, start: float, terms: dict[str, torch.Tensor]) -> dict:
     values = {name: float(term) for name, term in terms.items()}
-    bad = [name for name, value in values.items() if not np.isfinite(value)]
-    if bad:
-        raise InputError(f"the loss terms {bad} are not finite in epoch {epoch} ({phase}); lower the learning rate")
     return {"epoch": epoch, "phase": phase, "seconds": time.perf_counter() - start, **values}
+
+
+def _where_not_finite(model: MosaicVAE, data: MosaicData, edges: EdgeSampler, cells: np.ndarray, seed: int) -> str:
+    """In which batches which terms are not finite with the last good state, for the message."""
+    batch = data.batch.cpu().numpy()[cells]
+    found = []
+    for b in np.unique(batch):
+        terms = validate(model, data, edges, cells[batch == b][:512], seed)
+        bad = [name for name, value in terms.items() if name != "total" and not bool(torch.isfinite(value))]
+        if bad:
+            found.append(f"batch {data.batches[b]}: {listing(bad)}")
+    return "; ".join(found) or "with the state of the epoch before, all terms are finite in all batches"
+
+
+def _copy(model: MosaicVAE) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+@dataclass(frozen=True)
+class _State:
+    """All that a training needs to go on, and what it is a training ``of``."""
+
+    model: MosaicVAE
+    schedule: OneCycle | Plateau
+    generator: torch.Generator
+    of: str
+
+    def save(self, path: Path, history: list[dict]) -> None:
+        state = {
+            "of": self.of,
+            "model": self.model.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "generator": self.generator.get_state(),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "history": history,
+        }
+        with replacing(path) as partial:
+            torch.save(state, partial)
+
+    def restore(self, path: Path, device: torch.device) -> list[dict]:
+        """Take over a checkpoint and return its history; one that is damaged, or of another training, is ignored."""
+        try:
+            state = torch.load(path, map_location=device, weights_only=True)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the file, training can start anew
+            logging.warning("the checkpoint %s cannot be read (%s): training starts anew", path, error)
+            return []
+        if state["of"] != self.of:
+            logging.warning("the checkpoint %s is of other settings or data: training starts anew", path)
+            return []
+        self.model.load_state_dict(state["model"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.generator.set_state(state["generator"].cpu())
+        torch.set_rng_state(state["random"].cpu())
+        if state["random_cuda"]:
+            torch.cuda.set_rng_state_all([s.cpu() for s in state["random_cuda"]])
+        return state["history"]

@@ -1,0 +1,83 @@
+"""How the parameters move: the optimiser, its learning rate, and when training ends."""
+
+import torch
+from torch import Tensor, nn
+
+
+class OneCycle:
+    """Adam; the learning rate rises, then falls to zero over a fixed number of steps (Smith & Topin 2019).
+
+    No epoch is wasted on waiting for a plateau, and the last state is the one to keep.
+    """
+
+    WARM_UP = 0.1  # share of the steps in which the learning rate rises
+
+    def __init__(self, model: nn.Module, learning_rate: float, n_epochs: int, per_epoch: int):
+        self.n_epochs = n_epochs
+        self.best_state = None
+        self._optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
+        self._rate = torch.optim.lr_scheduler.OneCycleLR(
+            self._optimiser, learning_rate, total_steps=n_epochs * per_epoch, pct_start=self.WARM_UP
+        )
+
+    def step(self, loss: Tensor) -> None:
+        """Descend the loss by one step."""
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self._optimiser.step()
+        self._rate.step()
+
+    def ends_after(self, epoch: int, validation_loss: float, state: dict[str, Tensor]) -> bool:
+        """Whether training ends before the last epoch."""
+        return False
+
+    def state_dict(self) -> dict:
+        """What is needed to go on."""
+        return {"optimiser": self._optimiser.state_dict(), "rate": self._rate.state_dict()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._rate.load_state_dict(state["rate"])
+
+
+class Plateau:
+    """As released: RMSprop; the learning rate falls tenfold where the validation loss stalls, and training ends at the third
+    fall, or after ten epochs without improvement; the best state is kept.
+    """
+
+    N_FALLS, PATIENCE, LONG_PATIENCE = 3, 5, 10
+
+    def __init__(self, model: nn.Module, learning_rate: float, n_epochs: int, per_epoch: int):
+        self.n_epochs = n_epochs
+        self.best_state: dict[str, Tensor] | None = None
+        self._best_loss, self._best_epoch, self._lowest_rate = float("inf"), 0, learning_rate * 0.1**self.N_FALLS
+        self._optimiser = torch.optim.RMSprop(model.parameters(), lr=learning_rate)
+        self._rate = torch.optim.lr_scheduler.ReduceLROnPlateau(self._optimiser, factor=0.1, patience=self.PATIENCE)
+
+    def step(self, loss: Tensor) -> None:
+        """Descend the loss by one step."""
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self._optimiser.step()
+
+    def ends_after(self, epoch: int, validation_loss: float, state: dict[str, Tensor]) -> bool:
+        """Whether training ends before the last epoch; ``state`` is kept where it is the best so far."""
+        if validation_loss < self._best_loss:
+            self._best_loss, self._best_epoch, self.best_state = validation_loss, epoch, state
+        self._rate.step(validation_loss)
+        fallen = self._optimiser.param_groups[0]["lr"] <= 1.01 * self._lowest_rate
+        return fallen or epoch - self._best_epoch >= self.LONG_PATIENCE
+
+    def state_dict(self) -> dict:
+        """What is needed to go on."""
+        best = {"loss": self._best_loss, "epoch": self._best_epoch, "state": self.best_state}
+        return {"optimiser": self._optimiser.state_dict(), "rate": self._rate.state_dict(), "best": best}
+
+    def load_state_dict(self, state: dict) -> None:
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._rate.load_state_dict(state["rate"])
+        best = state["best"]
+        self._best_loss, self._best_epoch, self.best_state = best["loss"], best["epoch"], best["state"]
+
+
+SCHEDULES = {"one_cycle": OneCycle, "plateau": Plateau}

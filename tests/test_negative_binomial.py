@@ -1,0 +1,92 @@
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import scipy.stats
+import torch
+
+from mmaavi import negative_binomial
+from mmaavi.negative_binomial import negative_binomial_nll, softmax_negative_binomial
+from mmaavi.sparse import SparseRows, shifted_sparse_linear, sparse_linear
+
+
+def sparse_counts(rng, n: int, g: int, dtype) -> tuple[SparseRows, torch.Tensor]:
+    x = sp.random_array((n, g), density=0.3, format="csr", rng=rng)
+    x.data = np.ceil(5 * x.data)
+    rows = SparseRows.from_scipy(x)
+    return SparseRows(rows.indptr, rows.indices, rows.values.to(dtype), g), torch.as_tensor(x.toarray(), dtype=dtype)
+
+
+def test_the_dense_form_is_scipys(rng):
+    counts, mean, r = rng.poisson(3, (20, 5)), rng.gamma(2, 2, (20, 5)), rng.gamma(2, 2, 5)
+    ours = negative_binomial_nll(*(torch.as_tensor(a, dtype=torch.float64) for a in (counts, mean, r)))
+    np.testing.assert_allclose(ours, -scipy.stats.nbinom.logpmf(counts, r, r / (r + mean)), rtol=1e-9)
+
+
+@pytest.fixture
+def problem(rng):
+    torch.manual_seed(0)
+    n, g, n_batches, dtype = 9, 23, 3, torch.float64
+    counts, dense = sparse_counts(rng, n, g, dtype)
+    logit = torch.randn(n, g, dtype=dtype)
+    per_batch = [0.3 * torch.randn(n_batches, g, dtype=dtype) for _ in range(3)]
+    parameters = [p.requires_grad_() for p in (logit, *per_batch)]
+    batch = torch.tensor([0, 2, 0, 1, 1, 2, 0, 0, 1])
+    log_depth = torch.log(dense.sum(dim=1) + 1)
+    return parameters, batch, counts, dense, log_depth
+
+
+def dense_loss(parameters, batch, dense, log_depth):
+    logit, scale, bias, log_r = parameters
+    mean = log_depth.exp()[:, None] * torch.softmax(scale[batch] * logit + bias[batch], dim=1)
+    nll = negative_binomial_nll(dense, mean, log_r[batch].exp()) - torch.lgamma(dense + 1)
+    return nll.sum(dim=1).mean()
+
+
+@pytest.mark.parametrize("block", [1, 50, 2**21])
+def test_the_fused_form_is_the_dense_one_with_its_gradients(problem, block, monkeypatch):
+    monkeypatch.setattr(negative_binomial, "BLOCK_ELEMENTS", block)
+    parameters, batch, counts, dense, log_depth = problem
+    ours = softmax_negative_binomial(*parameters, batch, counts, log_depth)
+    oracle = dense_loss(parameters, batch, dense, log_depth)
+    torch.testing.assert_close(ours, oracle)
+    for mine, theirs in zip(torch.autograd.grad(3 * ours, parameters), torch.autograd.grad(3 * oracle, parameters), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_the_fused_gradient_passes_gradcheck(problem):
+    parameters, batch, counts, _, log_depth = problem
+    assert torch.autograd.gradcheck(lambda *p: softmax_negative_binomial(*p, batch, counts, log_depth), parameters)
+
+
+def test_without_gradients_the_loss_is_the_same(problem):
+    parameters, batch, counts, _, log_depth = problem
+    with torch.no_grad():
+        alone = softmax_negative_binomial(*parameters, batch, counts, log_depth)
+    torch.testing.assert_close(alone, softmax_negative_binomial(*parameters, batch, counts, log_depth).detach())
+
+
+def test_extreme_values_stay_finite():
+    counts, _ = sparse_counts(np.random.default_rng(1), 4, 6, torch.float32)
+    logit = torch.linspace(-300, 300, 24).reshape(4, 6).requires_grad_()
+    tables = [t.requires_grad_() for t in (torch.ones(1, 6), torch.zeros(1, 6), torch.full((1, 6), 12.0))]
+    loss = softmax_negative_binomial(logit, *tables, torch.zeros(4, dtype=torch.int64), counts, torch.full((4,), 9.0))
+    loss.backward()
+    assert all(torch.isfinite(t).all() for t in (loss, logit.grad, *(t.grad for t in tables)))
+
+
+def test_sparse_products_and_their_gradient_are_the_dense_ones(rng):
+    x, dense = sparse_counts(rng, 8, 12, torch.float64)
+    weight = torch.randn(12, 3, dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(sparse_linear(x, weight), dense @ weight)
+    assert torch.autograd.gradcheck(lambda w: sparse_linear(x, w), weight)
+    shift, group = torch.randn(2, 12, dtype=torch.float64), torch.tensor([1, 0, 0, 1, 1, 1, 0, 1])
+    torch.testing.assert_close(shifted_sparse_linear(x, shift, group, weight), (dense + shift[group]) @ weight)
+    assert torch.autograd.gradcheck(lambda w: shifted_sparse_linear(x, shift, group, w), weight)
+
+
+def test_rows_are_taken_in_any_order_and_again(rng):
+    x, dense = sparse_counts(rng, 8, 12, torch.float64)
+    rows = torch.tensor([5, 0, 5, 7])
+    indptr, entries = x.entries_of(rows)
+    taken = SparseRows(indptr, x.indices[entries], x.values[entries], x.n_columns)
+    torch.testing.assert_close(taken.matmul(torch.eye(12, dtype=torch.float64)), dense[rows])

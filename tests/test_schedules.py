@@ -1,0 +1,38 @@
+import torch
+from torch import nn
+
+from mmaavi.schedules import OneCycle, Plateau
+
+
+def rates(schedule, model, losses, per_epoch=1):
+    seen = []
+    for epoch, loss in enumerate(losses):
+        for _ in range(per_epoch):
+            schedule.step(model(torch.ones(1, 1)).sum())
+        seen.append(schedule._optimiser.param_groups[0]["lr"])
+        if schedule.ends_after(epoch, loss, {"epoch": torch.tensor(epoch)}):
+            break
+    return seen
+
+
+def test_one_cycle_rises_and_falls_to_zero_over_all_steps():
+    model = nn.Linear(1, 1)
+    seen = rates(OneCycle(model, 0.1, n_epochs=20, per_epoch=5), model, [1.0] * 20, per_epoch=5)[:-1]
+    assert len(seen) == 19
+    assert max(seen) <= 0.1
+    assert seen[-1] < 0.01 < seen[2]
+
+
+def test_plateau_ends_at_the_third_fall_and_keeps_the_best_state():
+    model = nn.Linear(1, 1)
+    schedule = Plateau(model, 0.1, n_epochs=300, per_epoch=1)
+    losses = [10.0, 9.0, *[9.5] * 7, 8.0, *[8.5] * 7, 7.0, *[7.5] * 50]
+    seen = rates(schedule, model, losses)
+    assert len(seen) < len(losses)
+    assert seen[-1] <= 0.1 * 0.1**2 + 1e-9
+    assert schedule.best_state["epoch"] == losses.index(7.0)
+
+
+def test_plateau_ends_after_ten_epochs_without_improvement():
+    model = nn.Linear(1, 1)
+    assert len(rates(Plateau(model, 0.1, n_epochs=300, per_epoch=1), model, [1.0] + [2.0] * 50)) == 11

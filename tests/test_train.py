@@ -1,0 +1,131 @@
+"""Stopping and going on: losses that are not finite, kills, damaged checkpoints."""
+
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT
+
+from mmaavi import train
+from mmaavi.errors import InputError
+from mmaavi.estimator import MMAAVI
+from mmaavi.model import MosaicVAE
+from mmaavi.settings import Settings
+from mmaavi.train import split_cells
+
+QUICK = Settings(n_components=6, width=32, n_fused=16, n_latent=8, n_continuous=8, n_steps=120, minibatch_size=60)
+
+
+def losses(model: MMAAVI) -> pd.DataFrame:
+    return model.history.drop(columns="seconds")
+
+
+def test_the_validation_cells_are_a_share_of_each_group(rng):
+    group = np.repeat([0, 1, 2, 3], [100, 30, 5, 1])
+    split = split_cells(group, 0.1, rng)
+    assert np.bincount(group[split.validation], minlength=4).tolist() == [10, 3, 1, 0]
+    assert sorted([*split.train, *split.validation]) == list(range(136))
+
+
+def test_a_loss_that_is_not_finite_is_named_and_the_last_good_state_is_kept(mosaic, monkeypatch):
+    honest, calls = MosaicVAE.loss_terms, []
+    model = MMAAVI(QUICK, device="cpu")
+
+    def broken(self, batch, edges):
+        calls.append(1)
+        terms = honest(self, batch, edges)
+        return terms | {"nll_rna": terms["nll_rna"] * float("nan")} if len(calls) > 20 and "nll_rna" in terms else terms
+
+    monkeypatch.setattr(MosaicVAE, "loss_terms", broken)
+    with pytest.raises(
+        InputError, match="terms nll_rna are not finite in epoch 3 \\(batch batch1: nll_rna; batch batch2: nll_rna\\)"
+    ):
+        model.fit(mosaic, progress=False)
+    assert len(calls) < 60
+    assert np.isfinite(model.embed(mosaic)["X_mmaavi"]).all()
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "plateau"])
+def test_a_stopped_training_goes_on_with_the_same_losses(mosaic, tmp_path, monkeypatch, schedule):
+    monkeypatch.setattr(train, "SECONDS_BETWEEN_CHECKPOINTS", 0)
+    settings = replace(QUICK, schedule=schedule)
+    whole = MMAAVI(settings, seed=1, device="cpu").fit(mosaic, progress=False)
+    honest, calls = MosaicVAE.loss_terms, []
+
+    def stopping(self, batch, edges):
+        calls.append(1)
+        if len(calls) == 50:
+            raise Stopped
+        return honest(self, batch, edges)
+
+    checkpoint = tmp_path / "checkpoint.pt"
+    monkeypatch.setattr(MosaicVAE, "loss_terms", stopping)
+    with pytest.raises(Stopped):
+        MMAAVI(settings, seed=1, device="cpu").fit(mosaic, progress=False, checkpoint=checkpoint)
+    monkeypatch.setattr(MosaicVAE, "loss_terms", honest)
+    assert checkpoint.is_file()
+    resumed = MMAAVI(settings, seed=1, device="cpu").fit(mosaic, progress=False, checkpoint=checkpoint)
+    pd.testing.assert_frame_equal(losses(resumed), losses(whole))
+    np.testing.assert_array_equal(resumed.embed(mosaic)["X_mmaavi"], whole.embed(mosaic)["X_mmaavi"])
+    assert not checkpoint.exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "other"])
+def test_a_checkpoint_that_is_damaged_or_of_another_training_is_ignored(mosaic, tmp_path, monkeypatch, caplog, damage):
+    monkeypatch.setattr(train, "SECONDS_BETWEEN_CHECKPOINTS", 0)
+    checkpoint = tmp_path / "checkpoint.pt"
+    quick = replace(QUICK, n_steps=20)
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.unlink", lambda *_args, **_kwargs: None)  # so that the checkpoint stays
+        MMAAVI(quick if damage == "cut" else replace(quick, adversary=1.0), device="cpu").fit(
+            mosaic, progress=False, checkpoint=checkpoint
+        )
+    if damage == "cut":
+        checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    anew = MMAAVI(quick, device="cpu").fit(mosaic, progress=False, checkpoint=checkpoint)
+    assert "training starts anew" in caplog.text
+    pd.testing.assert_frame_equal(losses(anew), losses(MMAAVI(quick, device="cpu").fit(mosaic, progress=False)))
+
+
+TRAINING = """
+import sys
+sys.path[:0] = [{src!r}, {tests!r}]
+from conftest import small_mosaic
+from test_train import LONG, losses
+from mmaavi import train
+from mmaavi.estimator import MMAAVI
+train.SECONDS_BETWEEN_CHECKPOINTS = 0
+model = MMAAVI(LONG, seed=2, device="cpu").fit(small_mosaic(), progress=False, checkpoint={checkpoint!r})
+losses(model).to_csv({out!r}, index=False)
+"""
+LONG = replace(QUICK, n_steps=400)
+
+
+def start(checkpoint: Path, out: Path) -> subprocess.Popen:
+    paths = {"src": str(ROOT / "src"), "tests": str(ROOT / "tests"), "checkpoint": str(checkpoint), "out": str(out)}
+    return subprocess.Popen([sys.executable, "-c", TRAINING.format(**paths)])
+
+
+def test_a_killed_training_goes_on_with_the_same_losses(tmp_path):
+    checkpoint, out, whole = tmp_path / "checkpoint.pt", tmp_path / "losses.csv", tmp_path / "whole.csv"
+    process = start(checkpoint, out)
+    deadline = time.monotonic() + 120
+    while not checkpoint.is_file() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.05)
+    time.sleep(0.3)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert checkpoint.is_file()
+    assert start(checkpoint, out).wait() == 0
+    assert start(tmp_path / "another.pt", whole).wait() == 0
+    assert out.read_text() == whole.read_text()
