@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import scanpy as sc
 import scipy.sparse as sp
+import torch
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
@@ -143,3 +144,27 @@ def test_a_mudata_gets_the_results_in_place_by_cell_id(mosaic, tmp_path):
 def test_settings_that_cannot_be_are_refused(settings, message):
     with pytest.raises(InputError, match=message):
         Settings.from_dict(settings)
+
+
+def test_adapting_fits_the_new_batchs_decoder_and_nothing_else(mosaic, fitted):
+    cells = mosaic.take((mosaic.obs["batch"] == "batch1").to_numpy())
+    skewed = cells.counts["rna"].toarray()
+    skewed[:, :10] *= 5
+    new = replace(
+        cells, counts=cells.counts | {"rna": sp.csr_array(skewed)}, obs=cells.obs.assign(batch="elsewhere"), guidance=None
+    )
+    adapted = fitted.adapt(new, n_steps=60)
+    assert adapted.batches == [*fitted.batches, "elsewhere"]
+    np.testing.assert_allclose(adapted.embed(mosaic)["X_mmaavi"], fitted.embed(mosaic)["X_mmaavi"], atol=1e-5)
+    before, after = fitted.network.decoder["rna"].likelihood.bias, adapted.network.decoder["rna"].likelihood.bias
+    np.testing.assert_array_equal(after[:3].detach(), before.detach())
+    share = adapted.network.decoder["rna"].mean(
+        torch.tensor(adapted.embed(new)["X_mmaavi"]),
+        adapted.network.by_modality(adapted.network.graph.q_v().mean)["rna"],
+        torch.full((len(cells.cells),), 3),
+        1.0,
+    )
+    real = skewed / skewed.sum(axis=1, keepdims=True)
+    assert share.detach().numpy()[:, :10].sum() == pytest.approx(real[:, :10].sum(), rel=0.05)
+    with pytest.raises(InputError, match="there is nothing to adapt"):
+        fitted.adapt(cells)

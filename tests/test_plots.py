@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from mmaavi import plots
-from mmaavi.metrics import NAMES
+from mmaavi.metrics import IMPUTATION, NAMES
 
 
 @pytest.fixture
@@ -42,12 +42,13 @@ def scores(missing: str) -> tuple[pd.DataFrame, pd.DataFrame]:
             "method": m,
             "variant": "default",
             "metric": k,
-            "group": "all",
+            "group": g,
             "seed": s,
             "value": np.nan if k == missing else 0.1 * s + 0.5,
         }
         for m in ("mmaavi", "pca")
         for k in NAMES
+        for g in (["rna", "rna: mean profile"] if k in IMPUTATION else ["all"])
         for s in range(3)
     ]
     table = pd.DataFrame(rows)

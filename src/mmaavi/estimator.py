@@ -19,7 +19,7 @@ from .edges import EdgeSampler
 from .errors import InputError, listing
 from .model import MosaicVAE
 from .mosaic import Mosaic, from_mudata
-from .query import extended_scaling, with_all_modalities
+from .query import adapt, extended_scaling, with_all_modalities
 from .settings import Settings
 from .train import split_cells, train
 
@@ -199,6 +199,10 @@ class MMAAVI:
         for slot, what in (("mmaavi_v", "mean"), ("mmaavi_v_sd", "sd")):
             for m, table in self.feature_embeddings(what).items():
                 mdata[m].varm[slot] = table.loc[mdata[m].var_names].to_numpy()
+
+    def adapt(self, mosaic: Mosaic, **options) -> "MMAAVI":
+        """A copy that also decodes the mosaic's new batches; see :func:`mmaavi.query.adapt`."""
+        return adapt(self, mosaic, **options)
 
     def save(self, folder: str | Path) -> None:
         """Write a folder that :meth:`load` reads in any process: weights, settings, names, versions."""

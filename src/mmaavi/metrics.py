@@ -33,7 +33,12 @@ BATCH = {
 AGGREGATES = {"bio": "Bio conservation", "batch": "Batch correction", "total": "Total"}
 MOSAIC = {"ilisi_pattern": "iLISI of patterns", "label_transfer": "Label transfer"}
 TRUTH = {"foscttm": "FOSCTTM", "matching": "Match in 10"}
-NAMES = AGGREGATES | BIO | BATCH | MOSAIC | TRUTH
+IMPUTATION = {
+    "impute_feature": "Spearman by feature",
+    "impute_cell": "Spearman by cell",
+    "impute_auroc": "AUROC in a cell",
+}
+NAMES = AGGREGATES | BIO | BATCH | MOSAIC | TRUTH | IMPUTATION
 LOWER_IS_BETTER = frozenset({"foscttm"})
 BIO_SHARE = 0.6  # of the total, as scib-metrics weighs it
 

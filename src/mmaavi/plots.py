@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from .files import replacing
-from .metrics import AGGREGATES, BATCH, BIO, LOWER_IS_BETTER, MOSAIC, NAMES, TRUTH
+from .metrics import AGGREGATES, BATCH, BIO, IMPUTATION, LOWER_IS_BETTER, MOSAIC, NAMES, TRUTH
 
 mpl.use("Agg")
 mpl.rcParams |= {
@@ -121,11 +121,18 @@ def score_panels(summary: pd.DataFrame, scores: pd.DataFrame, title: str) -> Fig
         Of the dataset.
     """
     families = {"Aggregates": AGGREGATES, "Bio conservation": BIO, "Batch correction": BATCH, "Mosaic": MOSAIC | TRUTH}
-    summary, scores = (_named(table[table["group"] == "all"]) for table in (summary, scores))
+    imputed = summary[summary["metric"].isin(IMPUTATION)]
+    baseline = {
+        _by_modality(m, g.split(":")[0]): mean for m, g, mean in imputed[["metric", "group", "mean"]].to_numpy() if ":" in g
+    }
+    names = NAMES | {name: name for name in baseline}
+    families["Imputation"] = dict.fromkeys(baseline)
+    summary, scores = (_named(_one_row_a_metric(table)) for table in (summary, scores))
     methods = list(dict.fromkeys(summary["name"]))
     place = {name: -i for i, name in enumerate(methods)}
     colour = dict(zip(methods, COLOURS, strict=False))
     families = {f: [m for m in metrics if (summary["metric"] == m).any()] for f, metrics in families.items()}
+    families = {f: metrics for f, metrics in families.items() if metrics}
     width = max(map(len, families.values()))
     height = 0.28 * len(methods) + 0.75
     figure = Figure(figsize=(1.75 * width + 1.6, height * len(families) + 0.3), layout="constrained")
@@ -153,10 +160,24 @@ def score_panels(summary: pd.DataFrame, scores: pd.DataFrame, title: str) -> Fig
             axis.set_yticklabels(methods if i == 0 else [])
             axis.tick_params(axis="y", length=0)
             axis.grid(axis="x", lw=0.4, color="0.88")
-            axis.set_title(NAMES[metric] + (" (lower is better)" if metric in LOWER_IS_BETTER else ""))
+            if metric in baseline:
+                axis.axvline(baseline[metric], color="0.45", ls=":", lw=1)
+            axis.set_title(names[metric] + (" (lower is better)" if metric in LOWER_IS_BETTER else ""))
         row[0].set_ylabel(family, fontweight="bold", labelpad=8)
     figure.suptitle(title)
     return figure
+
+
+def _by_modality(metric: str, modality: str) -> str:
+    return f"{IMPUTATION[metric]}\n({modality})"
+
+
+def _one_row_a_metric(table: pd.DataFrame) -> pd.DataFrame:
+    """Scores of all cells; those of imputation as one metric for each modality, without the baseline."""
+    imputed = table["metric"].isin(IMPUTATION)
+    table = table[(table["group"] == "all") | (imputed & ~table["group"].str.contains(":", na=False))]
+    named = [_by_modality(m, g) if m in IMPUTATION else m for m, g in zip(table["metric"], table["group"], strict=True)]
+    return table.assign(metric=named)
 
 
 def _named(table: pd.DataFrame) -> pd.DataFrame:

@@ -2,14 +2,21 @@
 
 import logging
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+import torch
+from torch import nn
 
+from .data import MosaicData
 from .errors import InputError, listing, nearest
 from .features import Scaling, fit_scaling
 from .mosaic import Mosaic
+
+if TYPE_CHECKING:
+    from .estimator import MMAAVI
 
 FEW_CELLS = 50  # whose mean and sd say little
 
@@ -78,3 +85,65 @@ def extended_scaling(mosaic: Mosaic, batches: list[str], scaling: dict[str, Scal
         known = np.concatenate([old.known, np.zeros(len(new), dtype=bool) if own is None else own.known])
         longer[m] = replace(old, known=known, **tables)
     return [*batches, *new], longer
+
+
+def adapt(model: "MMAAVI", mosaic: Mosaic, n_steps: int = 200, learning_rate: float = 1e-2) -> "MMAAVI":
+    """A copy of the model that also decodes the mosaic's new batches; only their own parameters are trained.
+
+    The encoder, and so every embedding, stays as it is. New rows of the decoder's tables start from the new batch's own
+    values, and are fitted to the likelihood of its cells.
+
+    Raises
+    ------
+    InputError
+        If the mosaic has no new batch.
+    """
+    mosaic = with_all_modalities(mosaic, model.features)
+    batches, scaling = extended_scaling(mosaic, model.batches, model.scaling)
+    n_old, n_new = len(model.batches), len(batches) - len(model.batches)
+    if not n_new:
+        raise InputError(f"all batches of the mosaic ({listing(mosaic.batches)}) are of the training: there is nothing to adapt")
+    longer = type(model)(model.settings, model.seed, model.device)
+    for name in ("features", "labels", "temperature", "graph", "history"):
+        setattr(longer, name, getattr(model, name))
+    longer.batches, longer.scaling = batches, scaling
+    longer.network = longer._new_network()
+    old = model.network.state_dict()
+    with torch.no_grad():
+        for name, value in longer.network.state_dict().items():
+            if value.shape == old[name].shape:
+                value.copy_(old[name])
+            elif value.shape[0] == old[name].shape[0] + n_new:  # tables of batches, and the discriminator's classes
+                value[:n_old] = old[name]
+            else:  # the batch's onehot, the last columns of the decoder's first layer
+                value[:, :-n_new] = old[name]
+                value[:, -n_new:] = old[name][:, -n_old:].mean(dim=1, keepdim=True)
+    tables = [p for decoder in longer.network.decoder.values() for p in decoder.likelihood.parameters()]
+    cells = mosaic.take(mosaic.obs["batch"].isin(batches[n_old:]).to_numpy())
+    _fit_rows(longer, cells, tables, n_old, n_steps, learning_rate)
+    return longer
+
+
+def _fit_rows(
+    model: "MMAAVI", mosaic: Mosaic, tables: list[nn.Parameter], first: int, n_steps: int, learning_rate: float
+) -> None:
+    """Fit the rows of batches from ``first`` on, of tables (n_batches, G), to the likelihood of the cells; nothing else."""
+    network = model.network.eval()
+    data = MosaicData(mosaic, model.batches, model.scaling, device=model.device)
+    optimiser = torch.optim.Adam(tables, lr=learning_rate)
+    generator = torch.Generator().manual_seed(model.seed)
+    v = network.by_modality(network.graph.q_v().mean.detach())
+    cells, size = np.arange(data.n_cells), model.settings.minibatch_size
+    for step in range(n_steps):
+        if step % data.steps_per_epoch(cells, size) == 0:
+            minibatches = data.epoch(cells, size, generator)
+        batch = next(minibatches)
+        with torch.no_grad():
+            z = network.encoder(batch)[0].mean
+        loss = sum(network.decoder[m].nll(z, v[m], x) for m, x in batch.modalities.items())
+        gradients = torch.autograd.grad(loss, tables, allow_unused=True)
+        for table, gradient in zip(tables, gradients, strict=True):
+            if gradient is not None:
+                gradient[:first] = 0
+            table.grad = gradient
+        optimiser.step()

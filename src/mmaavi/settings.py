@@ -26,7 +26,7 @@ class Settings:
     modality_dropout
         Share of the cells with several modalities that a training step reads from one of them alone, in [0, 1].
     decoder
-        ``hybrid``, ``graph`` (feature embeddings alone) or ``mlp`` (a network alone).
+        ``hybrid``, ``graph`` (feature embeddings alone: w = 1) or ``mlp`` (a network alone: w = 0).
     graph_share
         w, share of the feature embeddings in the hybrid decoder, in [0, 1]; by default 0.9 where some pair of
         modalities shares more than 10 cells, else 0.99.

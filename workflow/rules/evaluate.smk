@@ -21,6 +21,7 @@ rule unintegrated:
 rule score:
     input:
         embedding="results/{dataset}/{scenario}/{method}/{variant}/seed{seed}/embedding.h5ad",
+        imputation="results/{dataset}/{scenario}/{method}/{variant}/seed{seed}/imputation.tsv",
         labels="results/{dataset}/{scenario}/labels.tsv",
         unintegrated="results/{dataset}/{scenario}/unintegrated.h5ad",
     output:

@@ -6,6 +6,7 @@ rule integrate:
     output:
         embedding="results/{dataset}/{scenario}/{method}/{variant}/seed{seed}/embedding.h5ad",
         history="results/{dataset}/{scenario}/{method}/{variant}/seed{seed}/history.tsv",
+        imputation="results/{dataset}/{scenario}/{method}/{variant}/seed{seed}/imputation.tsv",
     log:
         "logs/integrate/{dataset}/{scenario}/{method}/{variant}/seed{seed}.log",
     benchmark:

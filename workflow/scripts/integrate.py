@@ -2,6 +2,7 @@
 
 import resource
 import time
+from inspect import signature
 
 import pandas as pd
 import torch
@@ -9,6 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from mmaavi.embedding import read_labels, save_embedding
 from mmaavi.files import write_table
+from mmaavi.imputation import imputation_scores
 from mmaavi.logs import log_to
 from mmaavi.methods import load_method
 from mmaavi.mosaic import load
@@ -26,8 +28,10 @@ settings = {k: v for k, v in snakemake.params.settings.items() if k != "labels"}
 if snakemake.params.settings.get("labels"):
     settings["labels"] = read_labels(snakemake.input.labels).iloc[:, 2]  # after batch and pattern: the first label column
 method = load_method(snakemake.wildcards.method)
+# A training that was killed goes on from here.
+resume = {"checkpoint": f"{snakemake.output.embedding}.checkpoint"} if "checkpoint" in signature(method).parameters else {}
 start = time.perf_counter()
-result = method(mosaic, int(snakemake.wildcards.seed), **settings)
+result = method(mosaic, int(snakemake.wildcards.seed), **settings, **resume)
 cost = {"seconds": time.perf_counter() - start}
 cost["peak_memory_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # of the job so far
 
@@ -39,4 +43,6 @@ if result.embed and len(truth.cells):
         cells = only(mosaic, truth, modality)
         halves[modality] = pd.DataFrame(result.embed(cells), index=cells.cells)
 save_embedding(snakemake.output.embedding, mosaic, truth, result, halves, settings, cost)
+imputation = [vars(score) for score in imputation_scores(mosaic, truth, result)]
+write_table(pd.DataFrame(imputation, columns=["metric", "group", "value", "note"]), snakemake.output.imputation, index=False)
 write_table(result.history, snakemake.output.history, index=False)

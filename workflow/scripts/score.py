@@ -30,4 +30,6 @@ scores = integration_scores(
 scores += matching_scores(*halves_of(adata))
 
 run = {k: snakemake.wildcards[k] for k in ("dataset", "scenario", "method", "variant", "seed")}
-write_table(pd.DataFrame([run | vars(score) for score in scores]), snakemake.output[0], index=False)
+imputation = pd.read_csv(snakemake.input.imputation, sep="\t", keep_default_na=False, na_values={"value": [""]})
+table = pd.concat([pd.DataFrame([vars(score) for score in scores]), imputation], ignore_index=True)
+write_table(table.assign(**run)[[*run, *table]], snakemake.output[0], index=False)

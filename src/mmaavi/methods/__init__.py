@@ -29,6 +29,8 @@ class Result:
         Training log; empty where nothing is trained.
     embed
         Embeds other cells with the same features; None where the method cannot.
+    impute
+        Gives expected values of a modality in some cells, of shape (n_cells, G_m); None where the method cannot.
     """
 
     embedding: np.ndarray
@@ -36,6 +38,7 @@ class Result:
     settings: dict = field(default_factory=dict)
     history: pd.DataFrame = field(default_factory=pd.DataFrame)
     embed: Callable[[Mosaic], np.ndarray] | None = None
+    impute: Callable[[Mosaic, str], np.ndarray] | None = None
 
 
 def load_method(name: str) -> Callable[..., Result]:

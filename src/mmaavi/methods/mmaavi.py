@@ -8,9 +8,9 @@ from ..settings import Settings
 from . import Result
 
 
-def run(mosaic: Mosaic, seed: int, **settings) -> Result:
-    """Settings are those of :class:`mmaavi.settings.Settings`."""
-    model = MMAAVI(Settings.from_dict(settings), seed).fit(mosaic)
+def run(mosaic: Mosaic, seed: int, checkpoint: str | None = None, **settings) -> Result:
+    """Settings are those of :class:`mmaavi.settings.Settings`; a training that was stopped goes on from ``checkpoint``."""
+    model = MMAAVI(Settings.from_dict(settings), seed).fit(mosaic, checkpoint=checkpoint)
     slots = model.embed(mosaic)
     return Result(
         embedding=slots["X_mmaavi"],
@@ -18,4 +18,5 @@ def run(mosaic: Mosaic, seed: int, **settings) -> Result:
         settings=asdict(model.settings),
         history=model.history,
         embed=lambda cells: model.embed(cells)["X_mmaavi"],
+        impute=model.impute,
     )

@@ -1,0 +1,34 @@
+"""How many components the mixture needs (Rong et al. 2024)."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pandas as pd
+
+from .estimator import MMAAVI
+from .mosaic import Mosaic
+from .settings import Settings
+
+
+def validation_losses(
+    mosaic: Mosaic,
+    n_components: Iterable[int],
+    seeds: Iterable[int],
+    settings: Settings = Settings(),  # noqa: B008 - frozen
+) -> pd.DataFrame:
+    """Best validation loss of a fit for each K and seed: the columns ``n_components, seed, loss``."""
+    rows = []
+    for k in n_components:
+        for seed in seeds:
+            history = MMAAVI(replace(settings, n_components=k), seed).fit(mosaic, progress=False).history
+            rows.append((k, seed, history.loc[history["phase"] == "validation", "total"].min()))
+    return pd.DataFrame(rows, columns=["n_components", "seed", "loss"])
+
+
+def choose_components(losses: pd.DataFrame) -> int:
+    """The K with the smallest mean + standard deviation over seeds of the best validation loss; the least K of several.
+
+    ``losses`` has the columns ``n_components, seed, loss``.
+    """
+    by_k = losses.groupby("n_components")["loss"]
+    return int((by_k.mean() + by_k.std().fillna(0)).idxmin())

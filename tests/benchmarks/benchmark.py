@@ -1,0 +1,220 @@
+"""Speed of a training step: against a plain dense form of the same loss, against its matrix products alone, and how it grows.
+
+    .venv/bin/python tests/benchmarks/benchmark.py [--mosaic FILE.h5mu] [--multivi] [--out FOLDER]
+
+Ratios are of things that ran in turn in this one process; absolute times are of the machine that is printed with them.
+``--multivi`` needs scvi-tools beside the other packages.
+"""
+
+import argparse
+import platform
+import resource
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from unittest import mock
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import torch
+from matplotlib.figure import Figure
+
+from mmaavi import likelihoods, networks
+from mmaavi.data import MosaicData
+from mmaavi.edges import EdgeSampler
+from mmaavi.minibatch import Minibatch
+from mmaavi.model import MosaicVAE
+from mmaavi.mosaic import Mosaic, load
+from mmaavi.negative_binomial import negative_binomial_nll
+from mmaavi.schedules import OneCycle
+from mmaavi.settings import Settings
+from mmaavi.train import EDGES_A_STEP
+
+SETTINGS = Settings(graph_share=0.9)
+
+
+class Training:
+    """A model on its data, ready to step."""
+
+    def __init__(self, mosaic: Mosaic, settings: Settings = SETTINGS, device: str = "cpu"):
+        torch.manual_seed(0)
+        self.settings = settings
+        self.data = MosaicData(mosaic, mosaic.batches, device=device)
+        n = sum(mosaic.n_features.values())
+        graph = sp.csr_array((n, n), dtype=np.float32) if mosaic.guidance is None else mosaic.guidance
+        self.edges = EdgeSampler(graph, device=device)
+        self.model = MosaicVAE(settings, self.data.scaling, len(mosaic.batches), graph).to(device)
+        self.schedule = OneCycle(self.model, settings.learning_rate, n_epochs=1000, per_epoch=1000)
+        self.cells = np.arange(self.data.n_cells)
+        self.minibatches = self._endless()
+
+    @property
+    def per_epoch(self) -> int:
+        return self.data.steps_per_epoch(self.cells, self.settings.minibatch_size)
+
+    def _endless(self) -> Iterator[Minibatch]:
+        generator = torch.Generator().manual_seed(0)
+        while True:
+            yield from self.data.epoch(self.cells, self.settings.minibatch_size, generator)
+
+    def step(self) -> None:
+        self.schedule.step(self.model.total(self.model.loss_terms(next(self.minibatches), self.edges.sample(EDGES_A_STEP))))
+
+    def products(self) -> Callable[[], None]:
+        """The matrix products that a step cannot do without, forward and backward: first layers, decoders, optimiser apart."""
+        batch = next(self.minibatches)
+        width, k = self.settings.width, self.settings.width + self.settings.n_latent
+        parts = []
+        for m, x in batch.modalities.items():
+            n, g = len(x.rows), self.model.n_features[m]
+            hidden, weight, logit = torch.randn(n, k), torch.randn(g, k), torch.randn(n, g)
+            parts.append((x.inputs, torch.randn(g, width), torch.randn(n, width), hidden, weight, logit))
+
+        def run() -> None:
+            for inputs, first, gradient, hidden, weight, logit in parts:
+                inputs.matmul(first)
+                inputs.transposed.matmul(gradient)
+                del inputs.__dict__["transposed"]  # each minibatch turns its own values
+                hidden @ weight.T
+                logit @ weight
+                logit.T @ hidden
+
+        return run
+
+
+def seconds(run: Callable[[], None], n: int = 20, warm_up: int = 5) -> float:
+    """Median time of a call."""
+    for _ in range(warm_up):
+        run()
+    times = []
+    for _ in range(n):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
+
+
+@contextmanager
+def dense() -> Iterator[None]:
+    """The plain form: dense inputs of the first layer, and a dense negative binomial left to autograd."""
+
+    def first_layer(x, zeros, batch, weight):
+        return (x.to_dense() + zeros[batch]) @ weight
+
+    def nll(logit, scale, bias, log_r, batch, counts, log_depth):
+        mean = log_depth.exp()[:, None] * torch.softmax(scale[batch] * logit + bias[batch], dim=1)
+        x = counts.to_dense()
+        return (negative_binomial_nll(x, mean, log_r[batch].exp()) - torch.lgamma(x + 1)).sum(dim=1).mean()
+
+    with (
+        mock.patch.object(networks, "shifted_sparse_linear", first_layer),
+        mock.patch.object(likelihoods, "softmax_negative_binomial", nll),
+    ):
+        yield
+
+
+def random_mosaic(n_cells: int, n_features: dict[str, int], density: float, seed: int = 0) -> Mosaic:
+    """Poisson-like counts at random; as many batches as modalities, each lacking one of them where there are several."""
+    rng = np.random.default_rng(seed)
+    names = list(n_features)
+    batch = np.arange(n_cells) % max(len(names), 2)
+    cells = pd.Index([f"c{i}" for i in range(n_cells)])
+    measured = pd.DataFrame({m: (batch != i) | (len(names) == 1) for i, m in enumerate(names)}, index=cells)
+    counts = {}
+    for m, g in n_features.items():
+        per_cell = max(1, round(density * g)) * measured[m].to_numpy()
+        indptr = np.concatenate([[0], np.cumsum(per_cell)])
+        indices = rng.integers(g, size=indptr[-1]).astype(np.int64)
+        counts[m] = sp.csr_array((rng.integers(1, 4, indptr[-1]).astype(np.float32), indices, indptr), shape=(n_cells, g))
+        counts[m].sum_duplicates()
+    var = {m: pd.DataFrame(index=[f"{m}{i}" for i in range(g)]) for m, g in n_features.items()}
+    return Mosaic(counts, measured, pd.DataFrame({"batch": [f"b{b}" for b in batch]}, index=cells), var)
+
+
+def peak_gib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def against_dense(mosaic: Mosaic) -> pd.DataFrame:
+    """Step time and peak memory of this process: floor, sparse, dense in turn; memory can only grow from row to row."""
+    training = Training(mosaic)
+    rows = [("matrix products alone", seconds(training.products()), peak_gib())]
+    rows.append(("step", seconds(training.step), peak_gib()))
+    with dense():
+        rows.append(("step, plain dense form", seconds(training.step, n=5, warm_up=2), peak_gib()))
+    table = pd.DataFrame(rows, columns=["what", "seconds", "peak_gib"])
+    return table.assign(
+        ratio_to_products=table["seconds"] / table["seconds"][0], epoch_seconds=table["seconds"] * training.per_epoch
+    )
+
+
+def growth() -> pd.DataFrame:
+    """Epoch time by cells, step time by features and by modalities."""
+    rows = []
+    for n_cells in (1_000, 3_000, 10_000, 30_000, 100_000):
+        training = Training(random_mosaic(n_cells, {"rna": 2_000, "atac": 10_000}, 0.02))
+        rows.append(("cells", n_cells, seconds(training.step) * training.per_epoch, "epoch"))
+    for n_features in (2_000, 6_000, 20_000, 60_000, 200_000):
+        training = Training(random_mosaic(2_000, {"rna": 1_000, "atac": n_features}, 0.01))
+        rows.append(("features", n_features, seconds(training.step, n=8, warm_up=3), "step"))
+    for n_modalities in (1, 2, 4, 8):
+        training = Training(random_mosaic(2_000, {f"m{i}": 2_000 for i in range(n_modalities)}, 0.02))
+        rows.append(("modalities", n_modalities, seconds(training.step), "step"))
+    return pd.DataFrame(rows, columns=["by", "size", "seconds", "of"])
+
+
+def growth_figure(table: pd.DataFrame) -> Figure:
+    figure = Figure(figsize=(7.2, 2.4), layout="constrained")
+    for axis, (by, part) in zip(figure.subplots(1, 3), table.groupby("by", sort=False), strict=True):
+        axis.loglog(part["size"], part["seconds"], "o-", ms=4, color="#0072B2", label="measured")
+        last = part.iloc[-1]
+        axis.loglog(part["size"], last["seconds"] * part["size"] / last["size"], ":", color="0.5", label="linear")
+        axis.set(xlabel=by, ylabel=f"seconds a{'n' if last['of'] == 'epoch' else ''} {last['of']}")
+        axis.grid(lw=0.4, color="0.88")
+    figure.axes[0].legend(frameon=False)
+    return figure
+
+
+def against_multivi(mosaic: Mosaic) -> pd.DataFrame:
+    """An epoch of ours (every batch resampled to the largest) and one of MultiVI (each cell once), on the same cells."""
+    import scvi
+
+    training = Training(mosaic)
+    ours = seconds(training.step) * training.per_epoch
+    x = sp.hstack([mosaic.counts["rna"], mosaic.counts["atac"]], format="csr")
+    adata = ad.AnnData(sp.csr_matrix(x), obs=mosaic.obs.assign(modality=mosaic.patterns))
+    scvi.model.MULTIVI.setup_anndata(adata, batch_key="modality")
+    model = scvi.model.MULTIVI(adata, n_genes=mosaic.n_features["rna"], n_regions=mosaic.n_features["atac"])
+    kwargs = {"accelerator": "cpu", "train_size": 1.0, "early_stopping": False, "check_val_every_n_epoch": None}
+    model.train(max_epochs=1, **kwargs)
+    start = time.perf_counter()
+    model.train(max_epochs=2, **kwargs)
+    theirs = (time.perf_counter() - start) / 2
+    drawn = training.per_epoch * SETTINGS.minibatch_size
+    return pd.DataFrame(
+        [("mmAAVI", ours, drawn), ("MultiVI", theirs, len(mosaic.cells))], columns=["method", "epoch_seconds", "cells_drawn"]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mosaic", type=Path, help="a mosaic.h5mu of the workflow; without it a random one is used")
+    parser.add_argument("--multivi", action="store_true", help="compare with MultiVI of scvi-tools")
+    parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    print(platform.processor() or platform.machine(), f"{torch.get_num_threads()} threads, torch {torch.__version__}")
+    mosaic = load(options.mosaic) if options.mosaic else random_mosaic(10_000, {"rna": 1_700, "atac": 24_000}, 0.01)
+    tables = {"multivi": against_multivi(mosaic)} if options.multivi else {"step": against_dense(mosaic), "growth": growth()}
+    for name, table in tables.items():
+        print(table.to_string(index=False, float_format="%.3f"))
+        table.to_csv(options.out / f"{name}.tsv", sep="\t", index=False)
+    if "growth" in tables:
+        growth_figure(tables["growth"]).savefig(options.out / "growth.png", dpi=160)
+
+
+if __name__ == "__main__":
+    main()
