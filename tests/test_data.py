@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -73,3 +74,29 @@ def test_a_batch_without_a_modality_gets_the_average_scaling(mosaic, data):
     scaling = data.scaling["protein"]  # not in batch1
     np.testing.assert_allclose(scaling.mean[0], scaling.mean[1:].mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(scaling.sd[0], scaling.sd[1:].mean(axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("reduction", ["pca", "lsi"])
+def test_reduced_inputs_are_fitted_across_batches_and_scored_within(mosaic, reduction):
+    reduced = MosaicData(replace(mosaic, inputs={"rna": reduction}), mosaic.batches)
+    scaling = reduced.scaling["rna"]
+    batch = reduced.minibatch(np.arange(len(mosaic.cells)))
+    x = batch.modalities["rna"]
+    cells = batch.cells[x.rows].numpy()
+    counts = mosaic.counts["rna"][cells].toarray().astype(float)
+    n = len(counts)
+    if reduction == "pca":
+        log = np.log1p(counts * np.median(counts.sum(axis=1)) / counts.sum(axis=1, keepdims=True))
+        axes = np.linalg.svd(log - log.mean(axis=0))[2]
+    else:
+        idf = np.log1p(n / (1 + (counts > 0).sum(axis=0)))
+        log = np.log1p(1e4 * counts / counts.sum(axis=1, keepdims=True) * idf)
+        axes = np.linalg.svd(log)[2]
+    assert scaling.axes.shape == (40, 39)
+    np.testing.assert_allclose(abs((scaling.axes[:, :5] * axes[:5].T).sum(axis=0)), 1, atol=1e-3)
+    given = dense(x.inputs) + x.zeros.numpy()[x.batch.numpy()]
+    for b in np.unique(x.batch.numpy()):
+        part = given[x.batch.numpy() == b]
+        np.testing.assert_allclose(part.mean(axis=0), 0, atol=1e-2)
+        np.testing.assert_allclose(part.std(axis=0), 1, atol=2e-2)
+    np.testing.assert_array_equal(dense(x.counts), counts)  # what is decoded stays as measured

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from scipy.special import gammaln
 from torch import Tensor
 
-from .features import Scaling, fit_scaling, scaled_entries
+from .features import Scaling, encoder_input, fit_scaling
 from .minibatch import Minibatch, ModalityRows
 from .mosaic import Mosaic
 from .sparse import SparseRows
@@ -58,11 +57,12 @@ class MosaicData:
         self._known_pairs: dict[tuple, list] = {}
         for m, x in mosaic.counts.items():
             self._counts[m] = SparseRows.from_scipy(x, device)
-            entries, zeros = scaled_entries(x, batch, self.scaling[m])
+            inputs, zeros = encoder_input(x, batch, self.scaling[m])
+            self._inputs[m] = SparseRows.from_scipy(inputs, device)
             factorial = sp.csr_array((gammaln(np.maximum(x.data, 0) + 1.0), x.indices, x.indptr), shape=x.shape)
-            self._inputs[m], self._zeros[m], self._log_depth[m], self._log_factorial[m] = (
+            self._zeros[m], self._log_depth[m], self._log_factorial[m] = (
                 torch.tensor(values, dtype=torch.float32, device=device)
-                for values in (entries, zeros, np.log(np.maximum(x.sum(axis=1), 1.0)), factorial.sum(axis=1))
+                for values in (zeros, np.log(np.maximum(x.sum(axis=1), 1.0)), factorial.sum(axis=1))
             )
 
     @property
@@ -138,11 +138,7 @@ class MosaicData:
             if len(rows) == 0:
                 continue
             of = cells[rows]
-            indptr, entries = self._counts[m].entries_of(of)
-            counts = SparseRows(
-                indptr, self._counts[m].indices[entries], self._counts[m].values[entries], self._counts[m].n_columns
-            )
-            inputs = replace(counts, values=self._inputs[m][entries])
+            counts, inputs = self._counts[m].take(of), self._inputs[m].take(of)
             parts[m] = ModalityRows(
                 rows, self.batch[of], inputs, self._zeros[m], counts, self._log_depth[m][of], self._log_factorial[m][of]
             )

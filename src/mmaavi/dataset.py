@@ -113,7 +113,8 @@ def read_dataset(config: dict, locate: Locate) -> tuple[Mosaic, pd.DataFrame]:
         labels[name] = text.mask(text.isin(spec["unassigned"])).replace(spec["rename"])
     files = {m: listing(_file(e) for e in config["inputs"] if e["modality"] == m) for m in parts}
     mosaic = replace(mosaic, obs=mosaic.obs[["batch"]], provenance={"title": config["title"], "files": files})
-    mosaic = replace(mosaic, likelihoods={m: spec["likelihood"] for m, spec in config["modalities"].items()})
+    chosen = {f"{k}s": {m: spec[k] for m, spec in config["modalities"].items()} for k in ("likelihood", "input")}
+    mosaic = replace(mosaic, **chosen)
     return mosaic, labels
 
 

@@ -18,6 +18,7 @@ def listing(items: Iterable, limit: int = 5) -> str:
 def nearest(name: str, known: Iterable[str]) -> str:
     """The known names, with the closest one proposed first: the end of an error message."""
     known = [str(k) for k in known]
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean '{close[0]}'? " if close else ""
+    folded = {k.casefold(): k for k in known}
+    close = difflib.get_close_matches(str(name).casefold(), folded, n=1)
+    hint = f"did you mean '{folded[close[0]]}'? " if close else ""
     return f"{hint}Known: {listing(known, 12) or 'none'}."

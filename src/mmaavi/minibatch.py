@@ -18,9 +18,9 @@ class ModalityRows:
     batch
         Number of each such cell's batch, same shape.
     inputs
-        What a cell's values add to the encoder's input of zeros, n_measured x n_features, sparse.
+        What a cell's values add to the encoder's input of zeros, n_measured x n_inputs, sparse.
     zeros
-        The encoder's input of zeros in each batch, of shape (n_batches, n_features).
+        The encoder's input of zeros in each batch, of shape (n_batches, n_inputs).
     counts
         Values as measured, n_measured x n_features, sparse.
     log_depth

@@ -29,8 +29,10 @@ class MosaicVAE(nn.Module):
         super().__init__()
         s = settings
         self.settings, self.n_labels = s, n_labels
-        self.n_features = {m: x.start.shape[1] for m, x in scaling.items()}
-        self.encoder = Encoder(self.n_features, s.width, s.n_fused, s.n_latent, s.dropout, s.modality_dropout)
+        self.n_features = {m: x.n_features for m, x in scaling.items()}
+        self.encoder = Encoder(
+            {m: x.n_inputs for m, x in scaling.items()}, s.width, s.n_fused, s.n_latent, s.dropout, s.modality_dropout
+        )
         self.prior = MixturePrior(s.n_latent, s.n_continuous, max(s.n_components, n_labels))
         self.graph = GuidanceGraph(graph, s.n_latent)
         self.decoder = nn.ModuleDict({m: Decoder(s.n_latent, x, s.width, s.dropout, s.graph_share) for m, x in scaling.items()})

@@ -37,6 +37,9 @@ class Mosaic:
         Symmetric signed weights of shape (G, G) over the features of all modalities in order, or None.
     likelihoods
         Modality -> name of the distribution of its values; those not named are counts (``negative_binomial``).
+    inputs
+        Modality -> what its encoder reads: ``log1p_norm`` (where none is named), ``pca`` or ``lsi``; see
+        :mod:`mmaavi.features`.
     provenance
         Plain values that say where the mosaic comes from.
     """
@@ -47,6 +50,7 @@ class Mosaic:
     var: dict[str, pd.DataFrame]
     guidance: sp.csr_array | None = None
     likelihoods: dict[str, str] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
     provenance: dict = field(default_factory=dict)
 
     def __post_init__(self):
@@ -76,6 +80,9 @@ class Mosaic:
 
     def likelihood_of(self, modality: str) -> str:
         return self.likelihoods.get(modality, "negative_binomial")
+
+    def input_of(self, modality: str) -> str:
+        return self.inputs.get(modality, "log1p_norm")
 
     @property
     def n_features(self) -> dict[str, int]:
@@ -114,7 +121,7 @@ class Mosaic:
         with warnings.catch_warnings():  # a gene and its protein may share a name; the order of features is what counts
             warnings.filterwarnings("ignore", "var_names are not unique")
             mdata = md.MuData(mods)
-            mdata.uns["likelihoods"] = self.likelihoods
+            mdata.uns["modelled"] = {"likelihoods": self.likelihoods, "inputs": self.inputs}
             mdata.uns["mosaic"] = self.provenance | {"cells": self.cells.to_numpy(dtype=object)}
             if self.guidance is not None:
                 mdata.varp[guidance_key] = sp.csr_matrix(self.guidance)
@@ -133,10 +140,9 @@ def load(path: str | Path, guidance_key: str = "guidance") -> Mosaic:
     order = pd.Index(provenance.pop("cells").astype(str))
     guidance = mdata.varp[guidance_key] if guidance_key in mdata.varp else None
     mosaic = from_parts(mdata.mod, order)
-    likelihoods = dict(mdata.uns["likelihoods"])
-    return replace(
-        mosaic, guidance=None if guidance is None else sp.csr_array(guidance), likelihoods=likelihoods, provenance=provenance
-    )
+    modelled = {name: dict(choice) for name, choice in mdata.uns.get("modelled", {}).items()}
+    guidance = None if guidance is None else sp.csr_array(guidance)
+    return replace(mosaic, guidance=guidance, provenance=provenance, **modelled)
 
 
 def from_parts(parts: dict[str, ad.AnnData], order: pd.Index | None = None) -> Mosaic:

@@ -22,10 +22,10 @@ from .sparse import SparseRows, shifted_sparse_linear, sparse_linear
 class ModalityEncoder(nn.Module):
     """z-scored values of one modality -> h_n^m; the first layer reads the sparse values as they are."""
 
-    def __init__(self, n_features: int, width: int, n_out: int, dropout: float):
+    def __init__(self, n_inputs: int, width: int, n_out: int, dropout: float):
         super().__init__()
-        bound = n_features**-0.5
-        self.weight = nn.Parameter(torch.empty(n_features, width).uniform_(-bound, bound))
+        bound = n_inputs**-0.5
+        self.weight = nn.Parameter(torch.empty(n_inputs, width).uniform_(-bound, bound))
         self.rest = nn.Sequential(*activation(width, dropout), mlp([width, width, n_out], dropout))
 
     def forward(self, x: ModalityRows) -> Tensor:
@@ -70,11 +70,11 @@ class Encoder(nn.Module):
     """q(z | x) from any combination of modalities."""
 
     def __init__(
-        self, n_features: dict[str, int], width: int, n_fused: int, n_latent: int, dropout: float, modality_dropout: float
+        self, n_inputs: dict[str, int], width: int, n_fused: int, n_latent: int, dropout: float, modality_dropout: float
     ):
         super().__init__()
-        self.modality = nn.ModuleDict({m: ModalityEncoder(g, width, n_fused, dropout) for m, g in n_features.items()})
-        self.attention = GatedAttention(list(n_features), n_fused, modality_dropout)
+        self.modality = nn.ModuleDict({m: ModalityEncoder(g, width, n_fused, dropout) for m, g in n_inputs.items()})
+        self.attention = GatedAttention(list(n_inputs), n_fused, modality_dropout)
         self.body = nn.Sequential(nn.Linear(n_fused, width), *activation(width, dropout))
         self.head = NormalHead(width, n_latent)
 

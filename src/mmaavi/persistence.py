@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 LIBRARIES = ("torch", "numpy", "scipy", "anndata", "mudata")
-TABLES = ("mean", "sd", "start", "known")
+TABLES = ("weight", "axes", "mean", "sd", "start", "known")
 
 
 def save(model: "MMAAVI", folder: Path) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from .data import MosaicData
 from .errors import InputError, listing, nearest
-from .features import Scaling, fit_scaling
+from .features import Scaling, fit_batches
 from .mosaic import Mosaic
 
 if TYPE_CHECKING:
@@ -64,26 +64,16 @@ def extended_scaling(mosaic: Mosaic, batches: list[str], scaling: dict[str, Scal
     rows = np.flatnonzero(mosaic.obs["batch"].isin(new))
     part = mosaic.take(rows)
     number = np.array([new.index(b) for b in part.obs["batch"]])
-    measured = [m for m in scaling if part.measured[m].any()]
-    kept = replace(
-        part,
-        counts={m: part.counts[m] for m in measured},
-        var={m: part.var[m] for m in measured},
-        measured=part.measured[measured],
-        likelihoods={m: scaling[m].likelihood for m in measured},
-    )
-    fitted = fit_scaling(kept, number, len(new), {m: scaling[m].depth for m in measured})
     longer = {}
     for m, old in scaling.items():
-        own = fitted.get(m)
-        tables = {
-            name: np.vstack([getattr(old, name), np.tile(getattr(old, name)[old.known].mean(axis=0), (len(new), 1))])
-            if own is None
-            else np.vstack([getattr(old, name), getattr(own, name)])
-            for name in ("mean", "sd", "start")
-        }
-        known = np.concatenate([old.known, np.zeros(len(new), dtype=bool) if own is None else own.known])
-        longer[m] = replace(old, known=known, **tables)
+        has = part.measured[m].to_numpy()
+        if has.any():
+            own = fit_batches(old, part.counts[m], has, number, len(new))
+        else:  # as other batches without the modality: the average of those that have it
+            average = {t: np.tile(getattr(old, t)[old.known].mean(axis=0), (len(new), 1)) for t in ("mean", "sd", "start")}
+            own = replace(old, known=np.zeros(len(new), dtype=bool), **average)
+        joined = {t: np.concatenate([getattr(old, t), getattr(own, t)]) for t in ("mean", "sd", "start", "known")}
+        longer[m] = replace(old, **joined)
     return [*batches, *new], longer
 
 

@@ -52,14 +52,15 @@ class SparseRows:
         index = torch.arange(self.n_rows, device=self.indptr.device)
         return torch.repeat_interleave(index, self.indptr.diff(), output_size=len(self.indices))
 
-    def entries_of(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Row starts of the matrix of some rows, and the positions of their entries here."""
+    def take(self, rows: Tensor) -> "SparseRows":
+        """The matrix of some rows, in any order and also repeatedly."""
         start = self.indptr[rows]
         length = self.indptr[rows + 1] - start
         indptr = torch.zeros(len(rows) + 1, dtype=torch.int64, device=start.device)
         torch.cumsum(length, 0, out=indptr[1:])
         shift = torch.repeat_interleave(start - indptr[:-1], length)
-        return indptr, shift + torch.arange(len(shift), device=start.device)
+        entries = shift + torch.arange(len(shift), device=start.device)
+        return SparseRows(indptr, self.indices[entries], self.values[entries], self.n_columns)
 
     def matmul(self, dense: Tensor) -> Tensor:
         """Self @ dense: (n_rows, n_columns) x (n_columns, k) -> (n_rows, k)."""
