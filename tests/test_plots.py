@@ -4,6 +4,7 @@ import pytest
 
 from mmaavi import plots
 from mmaavi.metrics import IMPUTATION, NAMES
+from mmaavi.volcano import volcano
 
 
 @pytest.fixture
@@ -80,3 +81,19 @@ def test_figures_are_written_whole(tmp_path):
     assert b"PCA, zero-filled (k8)" in paths[0].read_bytes()
     assert paths[1].read_bytes().startswith(b"\x89PNG")
     assert sorted(tmp_path.iterdir()) == sorted(paths)
+
+
+def test_volcano_names_the_strongest_features_of_each_direction(rng):
+    table = pd.DataFrame(
+        {
+            "group": "T",
+            "reference": "rest",
+            "feature": [f"gene{i}" for i in range(100)],
+            "difference": np.linspace(-3, 3, 100),
+            "ln_bayes_factor": np.abs(np.linspace(-8, 8, 100)),
+            "fdr": np.where(np.abs(np.linspace(-8, 8, 100)) > 6, 0.01, 0.5),
+        }
+    )
+    text = texts(volcano(table, "Title", n_named=3))
+    assert {name for name in text.split(" | ") if name.startswith("gene")} == {f"gene{i}" for i in (0, 1, 2, 97, 98, 99)}
+    assert "T against rest" in text
