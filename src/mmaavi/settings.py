@@ -60,13 +60,13 @@ class Settings:
     n_fused: int = 200
     width: int = 256
     dropout: float = 0.2
-    modality_dropout: float = 0.3
+    modality_dropout: float = 0.2
     decoder: str = "hybrid"
     graph_share: float | None = None
     adversary: float = 2.0
     weight_kl_v: float = 0.01
-    weight_graph: float = 1.0
-    weight_agreement: float = 5.0
+    weight_graph: float = 20.0
+    weight_agreement: float = 10.0
     weight_labels: float = 5.0
     labelled_share: float = 0.2
     schedule: str = "one_cycle"
