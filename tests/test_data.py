@@ -65,6 +65,16 @@ def test_an_epoch_draws_the_same_number_from_each_batch_and_covers_the_largest(m
     assert np.mean(small) > size.max() / size.min() - 0.5
 
 
+def test_a_modality_of_few_cells_has_two_of_them_in_every_minibatch(mosaic):
+    few = mosaic.measured.copy()
+    rows = np.flatnonzero(few["protein"])
+    few.iloc[rows[4:], few.columns.get_loc("protein")] = False
+    few.iloc[rows[4:], few.columns.get_loc("rna")] = True
+    data = MosaicData(mosaic.with_measured(few), mosaic.batches)
+    for batch in data.epoch(np.arange(data.n_cells), 30, torch.Generator().manual_seed(0)):
+        assert len(batch.modalities["protein"].rows) >= 2
+
+
 def test_every_cell_comes_once_in_order(mosaic, data):
     seen = torch.cat([b.cells for b in data.in_order(np.arange(len(mosaic.cells)), 64)])
     assert sorted(seen.tolist()) == list(range(len(mosaic.cells)))

@@ -16,6 +16,7 @@ from mmaavi import train
 from mmaavi.errors import InputError
 from mmaavi.estimator import MMAAVI
 from mmaavi.model import MosaicVAE
+from mmaavi.schedules import OneCycle
 from mmaavi.settings import Settings
 from mmaavi.train import split_cells
 
@@ -44,10 +45,27 @@ def test_a_loss_that_is_not_finite_is_named_and_the_last_good_state_is_kept(mosa
 
     monkeypatch.setattr(MosaicVAE, "loss_terms", broken)
     with pytest.raises(
-        InputError, match="terms nll_rna are not finite in epoch 3 \\(batch batch1: nll_rna; batch batch2: nll_rna\\)"
+        InputError, match="loss term nll_rna are not finite in epoch 3 \\(batch batch1: nll_rna; batch batch2: nll_rna\\)"
     ):
         model.fit(mosaic, progress=False)
     assert len(calls) < 60
+    assert np.isfinite(model.embed(mosaic)["X_mmaavi"]).all()
+
+
+def test_weights_that_are_not_finite_are_never_kept(mosaic, monkeypatch):
+    """A gradient that is not finite in the last step of an epoch: no loss of the training shows it."""
+    honest, calls = OneCycle.step, []
+    model = MMAAVI(QUICK, device="cpu")
+
+    def broken(self, loss):
+        honest(self, loss)
+        calls.append(1)
+        if len(calls) == 20:
+            next(iter(self._optimiser.param_groups[0]["params"])).data.fill_(float("nan"))
+
+    monkeypatch.setattr(OneCycle, "step", broken)
+    with pytest.raises(InputError, match="not finite in epoch"):
+        model.fit(mosaic, progress=False)
     assert np.isfinite(model.embed(mosaic)["X_mmaavi"]).all()
 
 

@@ -4,14 +4,20 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
+PRIOR_SD = 0.5  # of log T
+
 
 def fit_temperature(logits: np.ndarray, label: np.ndarray) -> float:
-    """The temperature in [0.05, 20] under which ``softmax(logits / T)`` (n, K) makes the labels (n,) most likely."""
+    """The temperature in [0.05, 20] under which ``softmax(logits / T)`` (n, K) makes the labels (n,) most likely.
 
-    def nll(log_t: float) -> float:
-        return -log_softmax(logits / np.exp(log_t), axis=1)[np.arange(len(label)), label].mean()
+    With a Normal prior on log T: a few labels that are all right do not make the model sure of everything.
+    """
 
-    return float(np.exp(minimize_scalar(nll, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
+    def loss(log_t: float) -> float:
+        log_likelihood = log_softmax(logits / np.exp(log_t), axis=1)[np.arange(len(label)), label].sum()
+        return 0.5 * (log_t / PRIOR_SD) ** 2 - log_likelihood
+
+    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
 
 
 def expected_calibration_error(probability: np.ndarray, right: np.ndarray, n_bins: int = 10) -> float:

@@ -22,6 +22,12 @@ def check_mosaic(mosaic: Mosaic, mixed_batches: bool = False) -> None:
         raise InputError("; ".join(problems))
 
 
+def check_trainable(mosaic: Mosaic) -> list[str]:
+    """Problems that no training can live with: values, mask and guidance graph."""
+    graph = [] if mosaic.guidance is None else check_guidance(mosaic)
+    return [*_check_structure(mosaic, mixed_batches=True), *_check_values(mosaic), *graph]
+
+
 def _check_structure(mosaic: Mosaic, mixed_batches: bool) -> list[str]:
     problems = []
     for m in mosaic.modalities:

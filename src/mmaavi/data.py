@@ -1,5 +1,6 @@
 """The mosaic on the training device, and minibatches drawn from it by gathering there."""
 
+import hashlib
 import math
 from collections.abc import Iterator
 from itertools import combinations
@@ -69,6 +70,13 @@ class MosaicData:
     def n_cells(self) -> int:
         return len(self.group)
 
+    @property
+    def fingerprint(self) -> str:
+        """Of values, mask, batches and labels."""
+        parts = [self.batch, self.measured, self.label]
+        parts += [t for x in self._counts.values() for t in (x.indptr, x.indices, x.values)]
+        return hashlib.sha256(b"".join(t.cpu().numpy().tobytes() for t in parts)).hexdigest()
+
     def minibatch(self, cells: np.ndarray) -> Minibatch:
         """The minibatch of some cells (positions), sorted by group."""
         cells = cells[np.argsort(self.group[cells], kind="stable")]
@@ -95,7 +103,7 @@ class MosaicData:
         return math.ceil(batch_size.max() / per_batch)
 
     def epoch(self, cells: np.ndarray, size: int, generator: torch.Generator, labelled_share: float = 0.0) -> Iterator[Minibatch]:
-        """Minibatches of one epoch: every batch gives the same number of cells to each.
+        """Minibatches of one epoch: every batch gives the same number of cells to each, labelled ones beyond it apart.
 
         Smaller batches are drawn again until the largest has been seen once. All minibatches have the same number
         of cells of each group, so that their layout is made once.
@@ -118,8 +126,13 @@ class MosaicData:
         sizes[present] = np.maximum(1, np.round(per_batch * group_size / batch_size[self._group_batch])[present])
         labelled = present[self._group_labelled[present]]
         if len(labelled):
-            wanted = labelled_share * sizes.sum() * group_size[labelled] / group_size[labelled].sum()
+            n_labelled = labelled_share / (1 - labelled_share) * np.delete(sizes, labelled).sum()
+            wanted = n_labelled * group_size[labelled] / group_size[labelled].sum()
             sizes[labelled] = np.maximum(sizes[labelled], np.ceil(wanted))
+        for has in self._group_mask.T:  # normalisation layers need two cells of every modality
+            groups = present[has[present]]
+            if len(groups) and sizes[groups].sum() < 2:
+                sizes[groups[np.argmax(group_size[groups])]] += 1
         group = self.group[cells]
         draws = []
         for g in present:

@@ -50,7 +50,7 @@ def differential(
     reference
         Another group, or ``rest``: all other cells that have a group.
     delta
-        Least difference that counts, in log2 fold change.
+        Least difference that counts, in log2 fold change (of a ``normal`` modality, whose values may be negative: as it is).
     n_draws
         Pairs of cells drawn with replacement.
 
@@ -66,15 +66,16 @@ def differential(
     InputError
         If a group has no cells.
     """
-    known = groups.reindex(states.index)
-    names = sorted(known.dropna().astype(str).unique())
+    known = groups.reindex(states.index).astype("string")
+    names = sorted(known.dropna().unique())
     for name in [n for n in (group, None if reference == REST else reference) if n is not None]:
         if name not in names:
             raise InputError(f"there are no cells of the group '{name}'; {nearest(name, names)}")
     tables = []
     for name in [group] if group is not None else [n for n in names if n != reference]:
-        inside = (known == name).to_numpy()
-        outside = (known.notna().to_numpy() & ~inside) if reference == REST else (known == reference).to_numpy()
+        inside = (known == name).fillna(False).to_numpy(dtype=bool)
+        others = known.notna() if reference == REST else (known == reference).fillna(False)
+        outside = others.to_numpy(dtype=bool) & ~inside
         if not outside.any():
             raise InputError(f"no cells are left to compare the group '{name}' with")
         tables.append(_compare(model, states.to_numpy(), modality, inside, outside, rng, delta, n_draws))
@@ -87,13 +88,14 @@ def _compare(model, states, modality, inside, outside, rng, delta, n_draws) -> p
     pairs = [rng.choice(np.flatnonzero(rows), n_draws) for rows in (inside, outside)]
     n_features = len(model.features[modality])
     sums = {name: np.zeros(n_features) for name in ("group", "reference", "difference", "up", "down")}
+    plain = model.scaling[modality].likelihood == "normal"  # whose values may be negative
     small = PSEUDO_SHARE * model.scaling[modality].depth
     for start in range(0, n_draws, DRAWS_AT_ONCE):
         a, b = (
             model.decode(torch.tensor(states[rows[start : start + DRAWS_AT_ONCE]], device=model.device), modality)
             for rows in pairs
         )
-        change = ((a + small) / (b + small)).log2()  # (draws, G)
+        change = a - b if plain else ((a + small) / (b + small)).log2()  # (draws, G)
         parts = {"group": a, "reference": b, "difference": change, "up": change > delta, "down": change < -delta}
         for name, values in parts.items():
             sums[name] += values.double().sum(dim=0).cpu().numpy()

@@ -1,5 +1,6 @@
 """Edges of the guidance graph and pairs without an edge, drawn in bulk on the training device."""
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +43,12 @@ class EdgeSampler:
         self.by_weight = torch.tensor(np.cumsum(abs(looped.data), dtype=np.float64), device=device)
         self.by_degree = torch.tensor(np.cumsum(degree, dtype=np.float64), device=device)
         self.codes = (self.ends[:, 0] * self.n_features + self.ends[:, 1]).sort().values
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the graph's edges and weights."""
+        parts = (self.ends, self.signs, self.by_weight)
+        return hashlib.sha256(b"".join(t.cpu().numpy().tobytes() for t in parts)).hexdigest()
 
     def sample(self, n_edges: int) -> EdgeSample:
         """Draw edges and their negatives with the device's default generator."""

@@ -1,6 +1,6 @@
 """MMAAVI: fit a mosaic; embed, label and impute cells; compare groups of cells; score links between features."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from . import differential, links, persistence
 from .calibration import fit_temperature
-from .checks import check_guidance
+from .checks import check_trainable
 from .data import MosaicData
 from .edges import EdgeSampler
 from .errors import InputError, listing
 from .model import MosaicVAE
-from .mosaic import Mosaic, from_mudata
+from .mosaic import Mosaic, as_mosaic
 from .query import adapt, extended_scaling, with_all_modalities
 from .settings import Settings
 from .train import split_cells, train
@@ -68,11 +68,11 @@ class MMAAVI:
         Raises
         ------
         InputError
-            If the guidance graph cannot be used, a modality has a name that torch keeps for itself, or the labels are of
-            other cells.
+            If values, mask or guidance graph cannot be used, a modality has a name that torch keeps for itself, or the
+            labels are of other cells.
         """
-        mdata, mosaic = (mosaic, from_mudata(mosaic)) if isinstance(mosaic, md.MuData) else (None, mosaic)
-        problems = [] if mosaic.guidance is None else check_guidance(mosaic)
+        mdata, mosaic = mosaic, as_mosaic(mosaic)
+        problems = check_trainable(mosaic)
         problems += [f"the modality name '{m}' is taken; rename it" for m in mosaic.modalities if hasattr(nn.ModuleDict, m)]
         if problems:
             raise InputError("; ".join(problems))
@@ -84,7 +84,7 @@ class MMAAVI:
         self.labels, label = _numbered(labels, mosaic.cells)
         data = MosaicData(mosaic, self.batches, labels=label, device=self.device)
         self.scaling = data.scaling
-        self.settings = replace(self.settings, graph_share=_graph_share(self.settings, mosaic))
+        self.graph_share = _graph_share(self.settings, mosaic)
         strata = np.unique(np.column_stack([data.group, label]), axis=0, return_inverse=True)[1].ravel()
         split = split_cells(strata, self.settings.validation_share, np.random.default_rng(self.seed))
         self.network = self._new_network()
@@ -93,16 +93,18 @@ class MMAAVI:
         self.history = pd.DataFrame(train(self.network, data, edges, split, self.seed, progress, checkpoint))
         held_out = split.validation[label[split.validation] >= 0]
         self.temperature = fit_temperature(self._logits(data, held_out), label[held_out]) if len(held_out) else 1.0
-        if mdata is not None:
+        if isinstance(mdata, md.MuData):
             self.annotate(mdata)
         return self
 
     def _new_network(self) -> MosaicVAE:
-        network = MosaicVAE(self.settings, self.scaling, len(self.batches), self.graph, len(self.labels))
-        return network.to(self.device)
+        has_edges = self.graph.nnz > 0  # without any, its loss would only tell self-loops from chance
+        weight_graph = self.settings.weight_graph if has_edges else 0.0
+        settings = replace(self.settings, graph_share=self.graph_share, weight_graph=weight_graph)
+        return MosaicVAE(settings, self.scaling, len(self.batches), self.graph, len(self.labels)).to(self.device)
 
     @torch.no_grad()
-    def embed(self, mosaic: Mosaic) -> dict[str, np.ndarray]:
+    def embed(self, mosaic: Mosaic | md.MuData) -> dict[str, np.ndarray]:
         """Cell states of any cells with any subset of the modalities, of known batches or new ones.
 
         Nothing is trained: a new batch is z-scored by its own mean and sd, and read by the networks as they are. Rows follow
@@ -118,7 +120,7 @@ class MMAAVI:
         InputError
             If a modality or feature is not one of the training, or a feature of the training is missing.
         """
-        data = self._data_of(mosaic)
+        data = self._data_of(as_mosaic(mosaic))
         out: dict[str, Tensor] = {}
         for batch in self._in_order(data):
             q_z, attention = self.network.encoder(batch)
@@ -133,7 +135,7 @@ class MMAAVI:
                 out[name][batch.cells] = value
         return {name: value.cpu().numpy() for name, value in out.items()}
 
-    def predict_labels(self, mosaic: Mosaic) -> pd.DataFrame:
+    def predict_labels(self, mosaic: Mosaic | md.MuData) -> pd.DataFrame:
         """Calibrated probabilities, cells x labels, of a model that was trained with labels.
 
         Components of the mixture that belong to no label (K larger than the number of labels) are ``new_1``, ``new_2``, ...:
@@ -141,6 +143,7 @@ class MMAAVI:
         """
         if not self.labels:
             raise InputError("the model was trained without labels; give some to fit(labels=...)")
+        mosaic = as_mosaic(mosaic)
         data = self._data_of(mosaic)
         logits = self._logits(data, np.arange(data.n_cells)) / self.temperature
         probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
@@ -148,7 +151,7 @@ class MMAAVI:
         return pd.DataFrame(probabilities / probabilities.sum(axis=1, keepdims=True), mosaic.cells, [*self.labels, *new])
 
     @torch.no_grad()
-    def impute(self, mosaic: Mosaic, modality: str, depth: float | None = None) -> np.ndarray:
+    def impute(self, mosaic: Mosaic | md.MuData, modality: str, depth: float | None = None) -> np.ndarray:
         """Expected values of a modality in each cell, measured there or not; float32 of shape (n_cells, G_m).
 
         Decoded from the posterior mean, as if in each batch of the training that has the modality, and averaged over those:
@@ -168,8 +171,9 @@ class MMAAVI:
         decoder = self.network.decoder[modality]
         return sum(decoder.mean(z, v, torch.full((len(z),), int(b), device=z.device), depth) for b in known) / len(known)
 
-    def differential(self, mosaic: Mosaic, modality: str, groups: pd.Series, **options) -> pd.DataFrame:
+    def differential(self, mosaic: Mosaic | md.MuData, modality: str, groups: pd.Series, **options) -> pd.DataFrame:
         """Features that differ between groups of cells; see :func:`mmaavi.differential.differential`."""
+        mosaic = as_mosaic(mosaic)
         states = pd.DataFrame(self.embed(mosaic)["X_mmaavi"], index=mosaic.cells)
         rng = np.random.default_rng(self.seed)
         return differential.differential(self, states, modality, groups, rng=rng, **options)
@@ -185,9 +189,13 @@ class MMAAVI:
         values = self.network.by_modality(getattr(self.network.graph.q_v(), what))
         return {m: pd.DataFrame(v.cpu().numpy(), index=self.features[m]) for m, v in values.items()}
 
-    def annotate(self, mdata: md.MuData) -> None:
-        """Write states, responsibilities, clusters, attention, predicted labels and feature embeddings into a MuData."""
-        mosaic = from_mudata(mdata)
+    def annotate(self, mdata: md.MuData, imputed: Iterable[str] = ()) -> None:
+        """Write states, responsibilities, clusters, attention, predicted labels and feature embeddings into a MuData.
+
+        With ``imputed``, also the expected values of these modalities in the cells that have them (denoised), as the layer
+        ``mmaavi_imputed``; those of other cells are given by :meth:`impute`.
+        """
+        mosaic = as_mosaic(mdata)
         rows = mosaic.cells.get_indexer(mdata.obs_names)
         for name, values in self.embed(mosaic).items():
             mdata.obsm[name] = values[rows]
@@ -199,10 +207,13 @@ class MMAAVI:
         for slot, what in (("mmaavi_v", "mean"), ("mmaavi_v_sd", "sd")):
             for m, table in self.feature_embeddings(what).items():
                 mdata[m].varm[slot] = table.loc[mdata[m].var_names].to_numpy()
+        for m in imputed:
+            columns = self.features[m].get_indexer(mdata[m].var_names)
+            mdata[m].layers["mmaavi_imputed"] = self.impute(mosaic.take(mdata[m].obs_names), m)[:, columns]
 
-    def adapt(self, mosaic: Mosaic, **options) -> "MMAAVI":
+    def adapt(self, mosaic: Mosaic | md.MuData, **options) -> "MMAAVI":
         """A copy that also decodes the mosaic's new batches; see :func:`mmaavi.query.adapt`."""
-        return adapt(self, mosaic, **options)
+        return adapt(self, as_mosaic(mosaic), **options)
 
     def save(self, folder: str | Path) -> None:
         """Write a folder that :meth:`load` reads in any process: weights, settings, names, versions."""

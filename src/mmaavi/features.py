@@ -12,6 +12,7 @@ from sklearn.decomposition import PCA, TruncatedSVD
 
 from .likelihoods import LIKELIHOODS
 from .mosaic import Mosaic
+from .normalisation import log_normalised, median_depth
 
 LARGEST_Z_SCORE = 10.0
 SMALLEST_RELATIVE_SD = 1e-4  # below that a feature is constant, and rounding is all that varies
@@ -28,7 +29,9 @@ class Scaling:
     likelihood
         Name of its distribution, a key of :data:`mmaavi.likelihoods.LIKELIHOODS`.
     depth
-        Library size to which cells are normalised: the median over the cells that have the modality.
+        Median library size of the cells that have the modality.
+    input_depth
+        Library size to which cells are normalised for the encoder: ``depth``, but for LSI.
     weight
         Of each feature before the logarithm, of shape (G,): 1, but for LSI, where it is the inverse document frequency.
     axes
@@ -44,6 +47,7 @@ class Scaling:
 
     likelihood: str
     depth: float
+    input_depth: float
     weight: np.ndarray
     axes: np.ndarray
     mean: np.ndarray
@@ -66,7 +70,7 @@ class Scaling:
         elif self.likelihood == "zero_inflated_log_normal":
             values = x.log1p()
         else:
-            values = log_normalised(x, self.depth, self.weight)
+            values = log_normalised(x, self.input_depth, self.weight)
         return sp.csr_array(values @ self.axes) if self.axes.shape[1] else values
 
 
@@ -84,13 +88,14 @@ def _unfitted(x: sp.csr_array, likelihood: str, reduction: str) -> Scaling:
     """Scaling that is fitted to the cells x of all batches, but to none of the batches yet."""
     n, g = x.shape
     none = np.zeros((0, g), dtype=np.float32)
-    scaling = Scaling(likelihood, median_depth(x), np.ones(g, np.float32), none.T[:, :0], none, none, none, np.zeros(0, bool))
+    depth = median_depth(x)
+    scaling = Scaling(likelihood, depth, depth, np.ones(g, np.float32), none.T[:, :0], none, none, none, np.zeros(0, bool))
     if reduction == "log1p_norm":
         return scaling
     d = min(N_REDUCED, n - 1, g - 1)
     if reduction == "lsi":
         inverse_frequency = np.log1p(n / (1 + np.bincount(x.indices, minlength=g))).astype(np.float32)
-        scaling = replace(scaling, depth=LSI_DEPTH, weight=inverse_frequency)
+        scaling = replace(scaling, input_depth=LSI_DEPTH, weight=inverse_frequency)
         axes = TruncatedSVD(d, algorithm="arpack", random_state=0).fit(scaling.transformed(x)).components_
     else:
         axes = PCA(d, svd_solver="arpack", random_state=0).fit(scaling.transformed(x)).components_
@@ -125,20 +130,6 @@ def fit_batches(scaling: Scaling, x: sp.csr_array, has: np.ndarray, batch: np.nd
         table[~known] = table[known].mean(axis=0)
     mean, sd, start = (table.astype(np.float32) for table in (mean, sd, start))
     return replace(scaling, mean=mean, sd=sd, start=start, known=known)
-
-
-def median_depth(x: sp.csr_array) -> float:
-    """Median library size of the rows."""
-    return float(np.median(x.sum(axis=1)))
-
-
-def log_normalised(x: sp.csr_array, depth: float, weight: np.ndarray | None = None) -> sp.csr_array:
-    """log1p of counts scaled to a library size, times a weight of each feature; rows without a count stay zero."""
-    own = x.sum(axis=1)
-    per_entry = np.repeat(depth / np.where(own > 0, own, 1), np.diff(x.indptr))
-    if weight is not None:
-        per_entry = per_entry * weight[x.indices]
-    return sp.csr_array((np.log1p(x.data * per_entry), x.indices, x.indptr), shape=x.shape)
 
 
 def encoder_input(x: sp.csr_array, batch: np.ndarray, scaling: Scaling) -> tuple[sp.csr_array, np.ndarray]:

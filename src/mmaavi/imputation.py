@@ -7,10 +7,10 @@ from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import NearestNeighbors
 
-from .features import log_normalised
 from .methods import Result
-from .metrics import Score, attempt
 from .mosaic import Mosaic
+from .normalisation import log_normalised
+from .scores import Score, attempt
 
 N_NEIGHBOURS = 15
 MOST_CELLS = 1000  # scored, drawn at random where more were hidden

@@ -6,6 +6,8 @@ from scipy.stats import false_discovery_control
 
 from .errors import InputError, listing
 
+MOST_PAIRS = 5_000_000
+
 
 def links(
     source: pd.DataFrame, target: pd.DataFrame, pairs: pd.DataFrame | None, rng: np.random.Generator, n_null: int = 100_000
@@ -33,6 +35,8 @@ def links(
     InputError
         If a pair names an unknown feature.
     """
+    if pairs is None and len(source) * len(target) > MOST_PAIRS:
+        raise InputError(f"{len(source)} x {len(target)} pairs are too many; give 'pairs', such as the peaks near a gene")
     if pairs is None:
         pairs = pd.MultiIndex.from_product([source.index, target.index], names=["source", "target"]).to_frame(index=False)
     rows = {}

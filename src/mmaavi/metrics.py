@@ -4,7 +4,6 @@ An undefined score is missing with its reason, and never stops the others.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import combinations
 from unittest import mock
 
@@ -15,6 +14,8 @@ from scib_metrics.nearest_neighbors import NeighborsResults
 from scipy.stats import t
 from sklearn.metrics import pairwise_distances_chunked
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
+
+from .scores import Score, attempt
 
 BIO = {
     "isolated_labels": "Isolated labels",
@@ -45,25 +46,6 @@ BIO_SHARE = 0.6  # of the total, as scib-metrics weighs it
 MOST_NEIGHBOURS = 90  # of a cell, for the LISI scores
 N_NEIGHBOURS = {"kbet": 50, "clusters": 15, "transfer": 15}
 MATCHES_ALLOWED = 10
-
-
-@dataclass(frozen=True)
-class Score:
-    """One score: its metric, the group it is about ('all' where it is about all cells), value, and why it is missing."""
-
-    metric: str
-    group: str
-    value: float
-    note: str = ""
-
-
-def attempt(metric: str, function: Callable[[], float], group: str = "all") -> Score:
-    """The score that ``function`` gives, or a missing one with the reason."""
-    try:
-        value = float(function())
-    except Exception as error:  # noqa: BLE001 - the libraries raise many kinds; the reason is kept in the table
-        return Score(metric, group, np.nan, f"{type(error).__name__}: {error}".replace("\n", " ")[:200])
-    return Score(metric, group, value, "" if np.isfinite(value) else "not defined for these cells")
 
 
 def integration_scores(

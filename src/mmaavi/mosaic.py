@@ -54,6 +54,8 @@ class Mosaic:
     provenance: dict = field(default_factory=dict)
 
     def __post_init__(self):
+        if list(self.measured.columns) != list(self.counts) or not self.measured.index.equals(self.obs.index):
+            raise InputError("'measured' must have the modalities of 'counts' as columns, the cells of 'obs' as rows, in order")
         for x in self.counts.values():
             x.sort_indices()  # sums run in one order, whichever way the counts came
 
@@ -183,7 +185,13 @@ def from_parts(parts: dict[str, ad.AnnData], order: pd.Index | None = None) -> M
     return Mosaic(counts, measured, obs, {m: p.var.copy() for m, p in parts.items()})
 
 
-def from_mudata(mdata: md.MuData, batch: str = "batch", guidance_key: str = "guidance") -> Mosaic:
+def from_mudata(
+    mdata: md.MuData,
+    batch: str = "batch",
+    guidance_key: str = "guidance",
+    likelihoods: dict[str, str] | None = None,
+    inputs: dict[str, str] | None = None,
+) -> Mosaic:
     """The mosaic of a MuData: a cell is measured in the modalities that list it; values are those of ``X``.
 
     Parameters
@@ -194,17 +202,33 @@ def from_mudata(mdata: md.MuData, batch: str = "batch", guidance_key: str = "gui
         Column of ``mdata.obs``, or of each modality's ``obs``, that names the batch.
     guidance_key
         Key of ``mdata.varp`` that holds the guidance graph; there need not be one.
+    likelihoods, inputs
+        As in :class:`Mosaic`; by default those that were saved with the file, if any.
     """
     parts = {}
     for m, part in mdata.mod.items():
         table = mdata.obs if batch in mdata.obs else part.obs
         if batch not in table:
             raise InputError(f"neither mdata.obs nor the cells of '{m}' have a column '{batch}'; {nearest(batch, table)}")
-        obs = pd.DataFrame({"batch": table[batch].reindex(part.obs_names).astype(str)})
+        of = table[batch].reindex(part.obs_names)
+        if of.isna().any():
+            raise InputError(f"{of.isna().sum()} cells of '{m}' have no value in '{batch}': {listing(of.index[of.isna()])}")
+        obs = pd.DataFrame({"batch": of.astype(str)})
         parts[m] = ad.AnnData(part.X, obs=obs, var=part.var)
     guidance = mdata.varp[guidance_key] if guidance_key in mdata.varp else None
     mosaic = from_parts(parts, mdata.obs_names)
-    return replace(mosaic, guidance=None if guidance is None else sp.csr_array(guidance))
+    saved = mdata.uns.get("modelled", {})
+    return replace(
+        mosaic,
+        guidance=None if guidance is None else sp.csr_array(guidance),
+        likelihoods=dict(saved.get("likelihoods", {}) if likelihoods is None else likelihoods),
+        inputs=dict(saved.get("inputs", {}) if inputs is None else inputs),
+    )
+
+
+def as_mosaic(data: Mosaic | md.MuData) -> Mosaic:
+    """A Mosaic as it is, a MuData as :func:`from_mudata` reads it."""
+    return from_mudata(data) if isinstance(data, md.MuData) else data
 
 
 def spread_rows(x, rows: np.ndarray, n_rows: int) -> sp.csr_array:

@@ -39,11 +39,15 @@ def save(model: "MMAAVI", folder: Path) -> None:
         "batches": model.batches,
         "labels": model.labels,
         "temperature": model.temperature,
+        "graph_share": model.graph_share,
         "features": {m: list(names) for m, names in model.features.items()},
-        "scaling": {m: {"likelihood": s.likelihood, "depth": s.depth} for m, s in model.scaling.items()},
+        "scaling": {
+            m: {"likelihood": s.likelihood, "depth": s.depth, "input_depth": s.input_depth} for m, s in model.scaling.items()
+        },
         "history": model.history.to_dict("list"),
     }
     weights = {name: value.contiguous().cpu() for name, value in model.network.state_dict().items()}
+    (folder / "model.json").unlink(missing_ok=True)  # of an earlier model: without it the folder holds none
     with replacing(folder / "weights.safetensors") as partial:
         safetensors.torch.save_file(weights, partial)
     with replacing(folder / "arrays.safetensors") as partial:
@@ -63,7 +67,8 @@ def load(cls: type["MMAAVI"], folder: Path, device: str | None) -> "MMAAVI":
     if about["format"] != FORMAT:
         raise InputError(f"{folder} has the format {about['format']}, this version reads {FORMAT}; fit the model anew")
     model = cls(Settings.from_dict(about["settings"]), about["seed"], device)
-    model.batches, model.labels, model.temperature = about["batches"], about["labels"], about["temperature"]
+    for name in ("batches", "labels", "temperature", "graph_share"):
+        setattr(model, name, about[name])
     model.features = {m: pd.Index(names) for m, names in about["features"].items()}
     model.history = pd.DataFrame(about["history"])
     model.scaling = {

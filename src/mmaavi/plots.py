@@ -130,7 +130,7 @@ def score_panels(summary: pd.DataFrame, scores: pd.DataFrame, title: str) -> Fig
     summary, scores = (_named(_one_row_a_metric(table)) for table in (summary, scores))
     methods = list(dict.fromkeys(summary["name"]))
     place = {name: -i for i, name in enumerate(methods)}
-    colour = dict(zip(methods, COLOURS, strict=False))
+    colour = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(methods)}
     families = {f: [m for m in metrics if (summary["metric"] == m).any()] for f, metrics in families.items()}
     families = {f: metrics for f, metrics in families.items() if metrics}
     width = max(map(len, families.values()))

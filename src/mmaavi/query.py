@@ -27,11 +27,16 @@ def with_all_modalities(mosaic: Mosaic, features: dict[str, pd.Index]) -> Mosaic
     Raises
     ------
     InputError
-        If a modality is not one of the training, or a feature of the training is missing.
+        If a modality or a feature is not one of the training, or a feature of the training is missing.
     """
     for m in mosaic.modalities:
         if m not in features:
             raise InputError(f"the model was not trained with a modality '{m}'; {nearest(m, features)}")
+        extra = mosaic.var[m].index.difference(features[m])
+        if len(extra):
+            raise InputError(
+                f"modality '{m}' has {len(extra)} features that the training did not have ({listing(extra)}); leave them out"
+            )
         missing = features[m].difference(mosaic.var[m].index)
         if len(missing):
             raise InputError(
@@ -94,7 +99,7 @@ def adapt(model: "MMAAVI", mosaic: Mosaic, n_steps: int = 200, learning_rate: fl
     if not n_new:
         raise InputError(f"all batches of the mosaic ({listing(mosaic.batches)}) are of the training: there is nothing to adapt")
     longer = type(model)(model.settings, model.seed, model.device)
-    for name in ("features", "labels", "temperature", "graph", "history"):
+    for name in ("features", "labels", "temperature", "graph", "graph_share", "history"):
         setattr(longer, name, getattr(model, name))
     longer.batches, longer.scaling = batches, scaling
     longer.network = longer._new_network()
@@ -107,7 +112,14 @@ def adapt(model: "MMAAVI", mosaic: Mosaic, n_steps: int = 200, learning_rate: fl
                 value[:n_old] = old[name]
             else:  # the batch's onehot, the last columns of the decoder's first layer
                 value[:, :-n_new] = old[name]
-                value[:, -n_new:] = old[name][:, -n_old:].mean(dim=1, keepdim=True)
+        for m, decoder in longer.network.decoder.items():  # new rows start as the mean of those that were trained
+            known = torch.tensor(np.flatnonzero(model.scaling[m].known), device=model.device)
+            for name, table in decoder.likelihood.named_parameters():
+                if name != "bias":
+                    table[n_old:] = table[known].mean(dim=0)
+            if model.graph_share < 1:
+                onehot = decoder.body[0].weight[:, -(n_old + n_new) :]
+                onehot[:, n_old:] = onehot[:, known].mean(dim=1, keepdim=True)
     tables = [p for decoder in longer.network.decoder.values() for p in decoder.likelihood.parameters()]
     cells = mosaic.take(mosaic.obs["batch"].isin(batches[n_old:]).to_numpy())
     _fit_rows(longer, cells, tables, n_old, n_steps, learning_rate)

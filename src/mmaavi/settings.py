@@ -93,6 +93,8 @@ class Settings:
             value = getattr(self, name)
             if value is None and name == "graph_share":
                 continue
+            if isinstance(getattr(type(self), name), int) and not isinstance(value, int):
+                raise InputError(f"mmaavi setting '{name}' is {value!r}; it must be a whole number")
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
                 raise InputError(f"mmaavi setting '{name}' is {value!r}; it must be a number between {low} and {high}")
 

@@ -13,12 +13,14 @@ from tqdm.auto import tqdm
 from .data import MosaicData
 from .edges import EdgeSampler
 from .errors import InputError, listing
+from .experiments import code_hash
 from .files import replacing
 from .model import MosaicVAE
 from .schedules import SCHEDULES, OneCycle, Plateau
 
 EDGES_A_STEP = 512
-NOT_VALIDATED = ("discriminator",)  # the adversary's loss says nothing about the fit
+# The adversary's loss says nothing about the fit, and agreement depends on how many cells it is asked among.
+NOT_VALIDATED = ("discriminator", "agreement")
 SECONDS_BETWEEN_CHECKPOINTS = 30
 
 
@@ -80,13 +82,13 @@ def train(
     torch.manual_seed(seed)
     per_epoch = data.steps_per_epoch(split.train, s.minibatch_size)
     schedule = SCHEDULES[s.schedule](model, s.learning_rate, n_epochs=math.ceil(s.n_steps / per_epoch), per_epoch=per_epoch)
-    state = _State(model, schedule, generator, of=repr((s, seed, data.n_cells, model.n_features, model.n_labels)))
+    state = _State(model, schedule, generator, of=f"{s} {seed} {data.fingerprint} {edges.fingerprint} {code_hash(__file__)}")
     history = [] if checkpoint is None or not checkpoint.is_file() else state.restore(checkpoint, data.device)
     last_good = _copy(model)
     saved = time.monotonic()
-    first = len(history) // 2
-    with tqdm(total=schedule.n_epochs, initial=first, desc="training", unit="epoch", disable=None if progress else True) as bar:
-        for epoch in range(first, schedule.n_epochs):
+    n_done = len(history) // 2
+    with tqdm(total=schedule.n_epochs, initial=n_done, desc="training", unit="epoch", disable=None if progress else True) as bar:
+        for epoch in range(n_done, schedule.n_epochs):
             start = time.perf_counter()
             model.train()
             steps = []
@@ -96,18 +98,16 @@ def train(
                 schedule.step(loss)
                 steps.append(torch.stack([loss, *terms.values()]).detach())
             table = torch.stack(steps).cpu()  # (n_steps, 1 + n_terms): the one time that the device is waited for
-            if not table.isfinite().all():
+            rows = [_row(epoch, "train", start, dict(zip(["total", *terms], table.mean(dim=0), strict=True)))]
+            rows.append(_row(epoch, "validation", start, validate(model, data, edges, split.validation, seed)))
+            if bad := _not_finite(table, list(terms), rows[1], model):
                 model.load_state_dict(last_good)
                 model.eval()
-                first = ~table[int((~table.isfinite()).any(dim=1).nonzero()[0])].isfinite()
-                bad = [name for name, is_bad in zip(["total", *terms], first, strict=True) if is_bad and name != "total"]
                 raise InputError(
-                    f"the loss terms {listing(bad)} are not finite in epoch {epoch} "
+                    f"{listing(bad)} are not finite in epoch {epoch} "
                     f"({_where_not_finite(model, data, edges, split.train, seed)}); the model is left as it was after the epoch "
                     "before. Lower the learning rate, or look for extreme values there"
                 )
-            rows = [_row(epoch, "train", start, dict(zip(["total", *terms], table.mean(dim=0), strict=True)))]
-            rows.append(_row(epoch, "validation", start, validate(model, data, edges, split.validation, seed)))
             history += rows
             last_good = _copy(model)
             bar.update()
@@ -139,7 +139,11 @@ def validate(model: MosaicVAE, data: MosaicData, edges: EdgeSampler, cells: np.n
                 if name.startswith("nll_"):
                     n = len(batch.modalities[name.removeprefix("nll_")].rows)
                 elif name == "labels":
-                    n = (batch.label >= 0).sum()
+                    n = int((batch.label >= 0).sum())
+                elif name == "agreement":
+                    n = sum(len(rows) for _, _, rows, _ in batch.pairs)
+                if not n:
+                    continue
                 sums[name] = sums.get(name, 0) + n * term
                 weights[name] = weights.get(name, 0) + n
     terms = {name: sums[name] / weights[name] for name in sums}
@@ -149,6 +153,16 @@ def validate(model: MosaicVAE, data: MosaicData, edges: EdgeSampler, cells: np.n
 def _row(epoch: int, phase: str, start: float, terms: dict[str, torch.Tensor]) -> dict:
     values = {name: float(term) for name, term in terms.items()}
     return {"epoch": epoch, "phase": phase, "seconds": time.perf_counter() - start, **values}
+
+
+def _not_finite(table: torch.Tensor, terms: list[str], validation: dict, model: MosaicVAE) -> list[str]:
+    """What is not finite: terms of the first bad step of ``table`` (n_steps, total and terms), or of validation, or weights."""
+    bad_steps = (~table.isfinite()).any(dim=1).nonzero()
+    if len(bad_steps):
+        first = table[int(bad_steps[0]), 1:].isfinite()
+        return [f"loss term {name}" for name, fine in zip(terms, first, strict=True) if not fine]
+    bad = [f"loss term {k}" for k, v in validation.items() if k in terms and not math.isfinite(v)]
+    return bad or [f"weights {name}" for name, value in model.state_dict().items() if not value.isfinite().all()]
 
 
 def _where_not_finite(model: MosaicVAE, data: MosaicData, edges: EdgeSampler, cells: np.ndarray, seed: int) -> str:

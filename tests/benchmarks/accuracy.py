@@ -20,9 +20,9 @@ from sklearn.neighbors import KNeighborsClassifier
 from mmaavi.calibration import expected_calibration_error
 from mmaavi.embedding import read_labels
 from mmaavi.estimator import MMAAVI
-from mmaavi.features import log_normalised, median_depth
 from mmaavi.methods import pca
 from mmaavi.mosaic import Mosaic, load
+from mmaavi.normalisation import log_normalised, median_depth
 from mmaavi.settings import Settings
 
 AT_LEAST = 5  # labelled cells of a type

@@ -15,7 +15,7 @@ def run(mosaic: Mosaic, seed: int, checkpoint: str | None = None, **settings) ->
     return Result(
         embedding=slots["X_mmaavi"],
         obsm={name: slots[name] for name in ("mmaavi_c", "mmaavi_attention")},
-        settings=asdict(model.settings),
+        settings=asdict(model.network.settings),
         history=model.history,
         embed=lambda cells: model.embed(cells)["X_mmaavi"],
         impute=model.impute,

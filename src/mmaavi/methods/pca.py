@@ -11,8 +11,8 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.linalg import LinearOperator, svds
 
-from ..features import log_normalised, median_depth
 from ..mosaic import Mosaic
+from ..normalisation import log_normalised, median_depth
 from . import Result
 
 
