@@ -8,7 +8,7 @@ from conftest import ROOT
 from snakemake.utils import validate
 
 DATASETS = sorted((ROOT / "config/datasets").glob("*.yaml"))
-PRESETS = [ROOT / f"config/{name}.yaml" for name in ("config", "quickstart", "real", "ablation")]
+PRESETS = [ROOT / f"config/{name}.yaml" for name in ("config", "quickstart", "real", "paper", "ablation")]
 
 
 def read(path, schema=None):
