@@ -161,7 +161,7 @@ class Decoder(nn.Module):
             return z @ v.T
         onehot = F.one_hot(batch, self.n_batches).to(z.dtype)
         free = (1 - w) * self.body(torch.cat([z, onehot], dim=1))  # (n, width)
-        return free @ self.weight.T if w == 0 else torch.addmm((w * z) @ v.T, free, self.weight.T)
+        return free @ self.weight.T if w == 0 else ((w * z) @ v.T).addmm_(free, self.weight.T)
 
     def nll(self, z: Tensor, v: Tensor, x: ModalityRows) -> Tensor:
         """Negative log-likelihood summed over features, averaged over the cells with the modality."""

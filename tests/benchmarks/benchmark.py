@@ -16,6 +16,7 @@ from pathlib import Path
 from unittest import mock
 
 import anndata as ad
+import mudata as md
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
@@ -184,16 +185,20 @@ def against_multivi(mosaic: Mosaic) -> pd.DataFrame:
 
     training = Training(mosaic)
     ours = seconds(training.step) * training.per_epoch
-    x = sp.hstack([mosaic.counts["rna"], mosaic.counts["atac"]], format="csr")
-    adata = ad.AnnData(sp.csr_matrix(x), obs=mosaic.obs.assign(modality=mosaic.patterns))
-    scvi.model.MULTIVI.setup_anndata(adata, batch_key="modality")
-    model = scvi.model.MULTIVI(adata, n_genes=mosaic.n_features["rna"], n_regions=mosaic.n_features["atac"])
+    obs = mosaic.obs.assign(pattern=mosaic.patterns)
+    parts = {m: ad.AnnData(sp.csr_matrix(x), obs=obs.copy(), var=mosaic.var[m]) for m, x in mosaic.counts.items()}
+    mdata = md.MuData(parts)
+    mdata.obs = obs
+    names = {"rna_layer": "rna", "atac_layer": "atac", "batch_key": "rna"}
+    scvi.model.MULTIVI.setup_mudata(mdata, rna_layer=None, atac_layer=None, batch_key="pattern", modalities=names)
+    n_features = {"n_genes": mosaic.n_features["rna"], "n_regions": mosaic.n_features["atac"]}
+    model = scvi.model.MULTIVI(mdata, **n_features)
     kwargs = {"accelerator": "cpu", "train_size": 1.0, "early_stopping": False, "check_val_every_n_epoch": None}
     model.train(max_epochs=1, **kwargs)
     start = time.perf_counter()
     model.train(max_epochs=2, **kwargs)
     theirs = (time.perf_counter() - start) / 2
-    drawn = training.per_epoch * SETTINGS.minibatch_size
+    drawn = training.per_epoch * len(next(training.minibatches).cells)
     return pd.DataFrame(
         [("mmAAVI", ours, drawn), ("MultiVI", theirs, len(mosaic.cells))], columns=["method", "epoch_seconds", "cells_drawn"]
     )
