@@ -3,8 +3,10 @@ import pandas as pd
 import pytest
 
 from mmaavi import plots
-from mmaavi.metrics import IMPUTATION, NAMES
+from mmaavi.metrics import AGGREGATES, BATCH, BIO, IMPUTATION, MOSAIC, TRUTH
 from mmaavi.volcano import volcano
+
+NAMES = AGGREGATES | BIO | BATCH | MOSAIC | TRUTH | IMPUTATION
 
 
 @pytest.fixture

@@ -39,7 +39,6 @@ IMPUTATION = {
     "impute_cell": "Spearman by cell",
     "impute_auroc": "AUROC in a cell",
 }
-NAMES = AGGREGATES | BIO | BATCH | MOSAIC | TRUTH | IMPUTATION
 LOWER_IS_BETTER = frozenset({"foscttm"})
 BIO_SHARE = 0.6  # of the total, as scib-metrics weighs it
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from .files import replacing
-from .metrics import AGGREGATES, BATCH, BIO, IMPUTATION, LOWER_IS_BETTER, MOSAIC, NAMES, TRUTH
+from .metrics import AGGREGATES, BATCH, BIO, IMPUTATION, LOWER_IS_BETTER, MOSAIC, TRUTH
 
 mpl.use("Agg")
 mpl.rcParams |= {
@@ -122,11 +122,12 @@ def score_panels(summary: pd.DataFrame, scores: pd.DataFrame, title: str) -> Fig
     """
     families = {"Aggregates": AGGREGATES, "Bio conservation": BIO, "Batch correction": BATCH, "Mosaic": MOSAIC | TRUTH}
     imputed = summary[summary["metric"].isin(IMPUTATION)]
-    baseline = {
-        _by_modality(m, g.split(":")[0]): mean for m, g, mean in imputed[["metric", "group", "mean"]].to_numpy() if ":" in g
+    baseline = {_by_modality(m, g): mean for m, g, mean in imputed[["metric", "group", "mean"]].to_numpy() if ":" in g}
+    families |= {
+        f"Imputed {modality}": {_by_modality(m, modality): name for m, name in IMPUTATION.items()}
+        for modality in dict.fromkeys(imputed["group"].str.split(":").str[0])
     }
-    names = NAMES | {name: name for name in baseline}
-    families["Imputation"] = dict.fromkeys(baseline)
+    names = {metric: name for metrics in families.values() for metric, name in metrics.items()}
     summary, scores = (_named(_one_row_a_metric(table)) for table in (summary, scores))
     methods = list(dict.fromkeys(summary["name"]))
     place = {name: -i for i, name in enumerate(methods)}
@@ -168,8 +169,8 @@ def score_panels(summary: pd.DataFrame, scores: pd.DataFrame, title: str) -> Fig
     return figure
 
 
-def _by_modality(metric: str, modality: str) -> str:
-    return f"{IMPUTATION[metric]}\n({modality})"
+def _by_modality(metric: str, group: str) -> str:
+    return f"{metric} of {group.split(':')[0]}"
 
 
 def _one_row_a_metric(table: pd.DataFrame) -> pd.DataFrame:
