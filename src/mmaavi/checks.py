@@ -12,20 +12,15 @@ NEGATIVE_ALLOWED = frozenset({"normal"})
 
 def check_mosaic(mosaic: Mosaic, mixed_batches: bool = False) -> None:
     """Raise InputError with every problem that would spoil or break a training."""
-    problems = [
-        *_check_structure(mosaic, mixed_batches),
-        *_check_values(mosaic),
-        *_check_empty(mosaic),
-        *([] if mosaic.guidance is None else check_guidance(mosaic)),
-    ]
+    problems = [*check_trainable(mosaic, mixed_batches), *_check_empty(mosaic)]
     if problems:
         raise InputError("; ".join(problems))
 
 
-def check_trainable(mosaic: Mosaic) -> list[str]:
+def check_trainable(mosaic: Mosaic, mixed_batches: bool = True) -> list[str]:
     """Problems that no training can live with: values, mask and guidance graph."""
     graph = [] if mosaic.guidance is None else check_guidance(mosaic)
-    return [*_check_structure(mosaic, mixed_batches=True), *_check_values(mosaic), *graph]
+    return [*_check_structure(mosaic, mixed_batches), *_check_values(mosaic), *graph]
 
 
 def _check_structure(mosaic: Mosaic, mixed_batches: bool) -> list[str]:

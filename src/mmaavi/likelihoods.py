@@ -5,6 +5,7 @@ of. Biases start where the batch's own mean lies (``start``).
 """
 
 import math
+from abc import ABC, abstractmethod
 
 import numpy as np
 import scipy.sparse as sp
@@ -19,7 +20,7 @@ UNIT_RAW_SCALE = math.log(math.e - 1)  # softplus of it is 1
 SMALLEST_SD = 1e-3
 
 
-class Likelihood(nn.Module):
+class Likelihood(nn.Module, ABC):
     """Tables for each batch and feature, of shape (n_batches, n_features); their first rows are ``bias``."""
 
     def __init__(self, bias: np.ndarray):
@@ -36,17 +37,17 @@ class Likelihood(nn.Module):
         return torch.addcmul(self.bias.index_select(0, batch), self.scale.index_select(0, batch), logit)
 
     @staticmethod
+    @abstractmethod
     def start(x: sp.csr_array) -> np.ndarray:
         """Where the biases of a batch with the values x (n_cells, G) start; shape (G,)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def nll(self, logit: Tensor, x: ModalityRows) -> Tensor:
         """Negative log-likelihood summed over features, averaged over cells; ``logit`` has shape (n, G)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def mean(self, logit: Tensor, batch: Tensor, depth: float) -> Tensor:
         """Expected values at a library size, of shape (n, G); likelihoods without one ignore it."""
-        raise NotImplementedError
 
 
 class NegativeBinomial(Likelihood):

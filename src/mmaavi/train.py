@@ -82,8 +82,11 @@ def train(
     torch.manual_seed(seed)
     per_epoch = data.steps_per_epoch(split.train, s.minibatch_size)
     schedule = SCHEDULES[s.schedule](model, s.learning_rate, n_epochs=math.ceil(s.n_steps / per_epoch), per_epoch=per_epoch)
-    state = _State(model, schedule, generator, of=f"{s} {seed} {data.fingerprint} {edges.fingerprint} {code_hash(__file__)}")
-    history = [] if checkpoint is None or not checkpoint.is_file() else state.restore(checkpoint, data.device)
+    state, history = None, []
+    if checkpoint is not None:
+        of = f"{s} {seed} {data.fingerprint} {edges.fingerprint} {code_hash(__file__)}"
+        state = _State(checkpoint, model, schedule, generator, of)
+        history = state.restore(data.device)
     last_good = _copy(model)
     saved = time.monotonic()
     n_done = len(history) // 2
@@ -114,8 +117,8 @@ def train(
             bar.set_postfix(train=f"{rows[0]['total']:.1f}", validation=f"{rows[1]['total']:.1f}")
             if schedule.ends_after(epoch, rows[1]["total"], last_good):
                 break
-            if checkpoint is not None and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-                state.save(checkpoint, history)
+            if state is not None and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+                state.save(history)
                 saved = time.monotonic()
     if schedule.best_state is not None:
         model.load_state_dict(schedule.best_state)
@@ -185,12 +188,13 @@ def _copy(model: MosaicVAE) -> dict[str, torch.Tensor]:
 class _State:
     """All that a training needs to go on, and what it is a training ``of``."""
 
+    path: Path
     model: MosaicVAE
     schedule: OneCycle | Plateau
     generator: torch.Generator
     of: str
 
-    def save(self, path: Path, history: list[dict]) -> None:
+    def save(self, history: list[dict]) -> None:
         state = {
             "of": self.of,
             "model": self.model.state_dict(),
@@ -200,18 +204,20 @@ class _State:
             "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "history": history,
         }
-        with replacing(path) as partial:
+        with replacing(self.path) as partial:
             torch.save(state, partial)
 
-    def restore(self, path: Path, device: torch.device) -> list[dict]:
-        """Take over a checkpoint and return its history; one that is damaged, or of another training, is ignored."""
+    def restore(self, device: torch.device) -> list[dict]:
+        """Take over the checkpoint and return its history; none, one that is damaged, or of another training is ignored."""
+        if not self.path.is_file():
+            return []
         try:
-            state = torch.load(path, map_location=device, weights_only=True)
+            state = torch.load(self.path, map_location=device, weights_only=True)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the file, training can start anew
-            logging.warning("the checkpoint %s cannot be read (%s): training starts anew", path, error)
+            logging.warning("the checkpoint %s cannot be read (%s): training starts anew", self.path, error)
             return []
         if state["of"] != self.of:
-            logging.warning("the checkpoint %s is of other settings or data: training starts anew", path)
+            logging.warning("the checkpoint %s is of other settings or data: training starts anew", self.path)
             return []
         self.model.load_state_dict(state["model"])
         self.schedule.load_state_dict(state["schedule"])
