@@ -30,9 +30,10 @@ def problem(rng):
     logit = torch.randn(n, g, dtype=dtype)
     per_batch = [0.3 * torch.randn(n_batches, g, dtype=dtype) for _ in range(3)]
     parameters = [p.requires_grad_() for p in (logit, *per_batch)]
-    batch = torch.tensor([0, 2, 0, 1, 1, 2, 0, 0, 1])
+    batch = torch.tensor([0, 0, 1, 1, 1, 2, 0, 0, 0])
+    runs = [(0, 0, 2), (1, 2, 5), (2, 5, 6), (0, 6, 9)]
     log_depth = torch.log(dense.sum(dim=1) + 1)
-    return parameters, batch, counts, dense, log_depth
+    return parameters, (batch, runs), counts, dense, log_depth
 
 
 def dense_loss(parameters, batch, dense, log_depth):
@@ -45,8 +46,8 @@ def dense_loss(parameters, batch, dense, log_depth):
 @pytest.mark.parametrize("block", [1, 50, 2**21])
 def test_the_fused_form_is_the_dense_one_with_its_gradients(problem, block, monkeypatch):
     monkeypatch.setattr(negative_binomial, "BLOCK_ELEMENTS", block)
-    parameters, batch, counts, dense, log_depth = problem
-    ours = softmax_negative_binomial(*parameters, batch, counts, log_depth)
+    parameters, (batch, runs), counts, dense, log_depth = problem
+    ours = softmax_negative_binomial(*parameters, runs, counts, log_depth)
     oracle = dense_loss(parameters, batch, dense, log_depth)
     torch.testing.assert_close(ours, oracle)
     for mine, theirs in zip(torch.autograd.grad(3 * ours, parameters), torch.autograd.grad(3 * oracle, parameters), strict=True):
@@ -54,22 +55,22 @@ def test_the_fused_form_is_the_dense_one_with_its_gradients(problem, block, monk
 
 
 def test_the_fused_gradient_passes_gradcheck(problem):
-    parameters, batch, counts, _, log_depth = problem
-    assert torch.autograd.gradcheck(lambda *p: softmax_negative_binomial(*p, batch, counts, log_depth), parameters)
+    parameters, (_, runs), counts, _, log_depth = problem
+    assert torch.autograd.gradcheck(lambda *p: softmax_negative_binomial(*p, runs, counts, log_depth), parameters)
 
 
 def test_without_gradients_the_loss_is_the_same(problem):
-    parameters, batch, counts, _, log_depth = problem
+    parameters, (_, runs), counts, _, log_depth = problem
     with torch.no_grad():
-        alone = softmax_negative_binomial(*parameters, batch, counts, log_depth)
-    torch.testing.assert_close(alone, softmax_negative_binomial(*parameters, batch, counts, log_depth).detach())
+        alone = softmax_negative_binomial(*parameters, runs, counts, log_depth)
+    torch.testing.assert_close(alone, softmax_negative_binomial(*parameters, runs, counts, log_depth).detach())
 
 
 def test_extreme_values_stay_finite():
     counts, _ = sparse_counts(np.random.default_rng(1), 4, 6, torch.float32)
     logit = torch.linspace(-300, 300, 24).reshape(4, 6).requires_grad_()
     tables = [t.requires_grad_() for t in (torch.ones(1, 6), torch.zeros(1, 6), torch.full((1, 6), 12.0))]
-    loss = softmax_negative_binomial(logit, *tables, torch.zeros(4, dtype=torch.int64), counts, torch.full((4,), 9.0))
+    loss = softmax_negative_binomial(logit, *tables, [(0, 0, 4)], counts, torch.full((4,), 9.0))
     loss.backward()
     assert all(torch.isfinite(t).all() for t in (loss, logit.grad, *(t.grad for t in tables)))
 

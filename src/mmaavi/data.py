@@ -3,7 +3,8 @@
 import hashlib
 import math
 from collections.abc import Iterator
-from itertools import combinations
+from dataclasses import dataclass
+from itertools import combinations, pairwise
 
 import numpy as np
 import scipy.sparse as sp
@@ -54,8 +55,7 @@ class MosaicData:
         self.batch, self.measured, self.label = (torch.tensor(a, device=device) for a in (batch, mask, label))
         self.scaling = scaling or fit_scaling(mosaic, batch, len(batches))
         self._counts, self._inputs, self._zeros, self._log_depth, self._log_factorial = {}, {}, {}, {}, {}
-        self._known_rows: dict[tuple, Tensor] = {}
-        self._known_pairs: dict[tuple, list] = {}
+        self._layouts: dict[tuple[int, ...], _Layout] = {}
         for m, x in mosaic.counts.items():
             self._counts[m] = SparseRows.from_scipy(x, device)
             inputs, zeros = encoder_input(x, batch, self.scaling[m])
@@ -81,7 +81,7 @@ class MosaicData:
         """The minibatch of some cells (positions), sorted by group."""
         cells = cells[np.argsort(self.group[cells], kind="stable")]
         sizes = np.bincount(self.group[cells], minlength=len(self._group_batch))
-        return self._gather(torch.tensor(cells, device=self.device), tuple(sizes.tolist()))
+        return self._gather(torch.tensor(cells), tuple(sizes.tolist()))
 
     def in_order(self, cells: np.ndarray, size: int) -> Iterator[Minibatch]:
         """All of the cells in minibatches of one or few groups each."""
@@ -140,34 +140,54 @@ class MosaicData:
             needed = n_steps * int(sizes[g])
             rounds = [torch.randperm(len(members), generator=generator) for _ in range(-(-needed // len(members)))]
             draws.append(members[torch.cat(rounds)[:needed]].reshape(n_steps, -1))
-        table = torch.cat(draws, dim=1).to(self.device)  # (n_steps, size)
+        table = torch.cat(draws, dim=1)  # (n_steps, size), on the host
         for step in table:
             yield self._gather(step, tuple(sizes.tolist()))
 
     def _gather(self, cells: Tensor, sizes: tuple[int, ...]) -> Minibatch:
-        parts = {}
-        for i, m in enumerate(self.modalities):
-            rows = self._rows(i, sizes)
-            if len(rows) == 0:
-                continue
-            of = cells[rows]
+        """The minibatch of some cells (positions on the host), so many of each group, sorted by group."""
+        layout, there, parts = self._layout(sizes), cells.to(self.device), {}
+        for m, (host_rows, rows, runs) in layout.rows.items():
+            of, of_there = cells[host_rows], there[rows]
             counts, inputs = self._counts[m].take(of), self._inputs[m].take(of)
-            parts[m] = ModalityRows(
-                rows, self.batch[of], inputs, self._zeros[m], counts, self._log_depth[m][of], self._log_factorial[m][of]
+            depth, factorial = self._log_depth[m][of_there], self._log_factorial[m][of_there]
+            parts[m] = ModalityRows(rows, self.batch[of_there], runs, inputs, self._zeros[m], counts, depth, factorial)
+        return Minibatch(there, self.batch[there], self.measured[there], self.label[there], parts, layout.pairs)
+
+    def _layout(self, sizes: tuple[int, ...]) -> "_Layout":
+        """Where cells stand in a minibatch with so many cells of each group; made once for each."""
+        if sizes not in self._layouts:
+            batch, mask = np.repeat(self._group_batch, sizes), np.repeat(self._group_mask, sizes, axis=0)
+            rows = {m: np.flatnonzero(has) for m, has in zip(self.modalities, mask.T, strict=True) if has.any()}
+            both = [(a, b, np.intersect1d(rows[a], rows[b])) for a, b in combinations(rows, 2)]
+            self._layouts[sizes] = _Layout(
+                {m: (torch.tensor(r), torch.tensor(r, device=self.device), _runs(batch[r])) for m, r in rows.items()},
+                [
+                    (a, b, *(torch.tensor(np.searchsorted(rows[m], shared), device=self.device) for m in (a, b)))
+                    for a, b, shared in both
+                    if len(shared)
+                ],
             )
-        return Minibatch(cells, self.batch[cells], self.measured[cells], self.label[cells], parts, self._pairs(sizes))
+        return self._layouts[sizes]
 
-    def _rows(self, modality: int, sizes: tuple[int, ...]) -> Tensor:
-        """Positions of the cells with a modality in a minibatch with so many cells of each group; made once, on the device."""
-        if (modality, sizes) not in self._known_rows:
-            has = np.repeat(self._group_mask[:, modality], sizes)
-            self._known_rows[modality, sizes] = torch.tensor(np.flatnonzero(has), device=self.device)
-        return self._known_rows[modality, sizes]
 
-    def _pairs(self, sizes: tuple[int, ...]) -> list[tuple[str, str, Tensor, Tensor]]:
-        """See :class:`Minibatch`; made once for each layout."""
-        if sizes not in self._known_pairs:
-            rows = {m: self._rows(i, sizes) for i, m in enumerate(self.modalities)}
-            both = [(a, b, torch.isin(rows[a], rows[b]), torch.isin(rows[b], rows[a])) for a, b in combinations(rows, 2)]
-            self._known_pairs[sizes] = [(a, b, x.nonzero()[:, 0], y.nonzero()[:, 0]) for a, b, x, y in both if x.any()]
-        return self._known_pairs[sizes]
+@dataclass(frozen=True)
+class _Layout:
+    """Of minibatches with the same number of cells of each group.
+
+    Attributes
+    ----------
+    rows
+        Modality -> positions of the cells with it, on the host and on the device; and their runs of one batch.
+    pairs
+        See :class:`Minibatch`.
+    """
+
+    rows: dict[str, tuple[Tensor, Tensor, list[tuple[int, int, int]]]]
+    pairs: list[tuple[str, str, Tensor, Tensor]]
+
+
+def _runs(batch: np.ndarray) -> list[tuple[int, int, int]]:
+    """Batch, first row and row after the last of each run of equal batches."""
+    edges = [0, *(np.flatnonzero(np.diff(batch)) + 1).tolist(), len(batch)]
+    return [(int(batch[start]), start, stop) for start, stop in pairwise(edges)]

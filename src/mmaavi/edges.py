@@ -35,14 +35,28 @@ class EdgeSampler:
     """
 
     def __init__(self, graph: sp.csr_array, n_negatives: int = NEGATIVES_AN_EDGE, device: torch.device | str = "cpu"):
-        looped = sp.coo_array(graph + sp.eye_array(graph.shape[0], dtype=graph.dtype))
-        self.n_features, self.n_negatives = graph.shape[0], n_negatives
-        degree = np.bincount(looped.row, minlength=self.n_features)
-        self.ends = torch.tensor(np.column_stack([looped.row, looped.col]).astype(np.int64), device=device)
-        self.signs = torch.tensor(np.sign(looped.data), dtype=torch.float32, device=device)
-        self.by_weight = torch.tensor(np.cumsum(abs(looped.data), dtype=np.float64), device=device)
-        self.by_degree = torch.tensor(np.cumsum(degree, dtype=np.float64), device=device)
-        self.codes = (self.ends[:, 0] * self.n_features + self.ends[:, 1]).sort().values
+        n = graph.shape[0]
+        looped = sp.csr_array(graph + sp.eye_array(n, dtype=graph.dtype))
+        looped.sort_indices()
+        degree = np.diff(looped.indptr).astype(np.int64)
+        source, target = np.repeat(np.arange(n), degree), looped.indices.astype(np.int64)
+        before = np.cumsum(degree) - degree  # (G,): summed degrees of the features before each
+        of_edge = np.concatenate([[0], np.cumsum(degree[target])])  # (1 + nnz,): the same, of the edges before each
+        excluded = of_edge[looped.indptr]  # (1 + G,)
+        self.n_negatives, self.n_places = n_negatives, int(degree.sum())
+
+        def there(array: np.ndarray) -> Tensor:
+            return torch.tensor(array, device=device)
+
+        self.ends = there(np.column_stack([source, target]))
+        self.signs = there(np.sign(looped.data).astype(np.float32))
+        self.by_weight = there(np.cumsum(abs(looped.data), dtype=np.float64))
+        self.by_degree = there(np.cumsum(degree))
+        # A feature takes up as many places as it has edges. Without those of a source's neighbours, so many are left, and each
+        # edge is where its target was cut out.
+        self._n_left = there(self.n_places - np.diff(excluded))
+        self._cuts = there(source * self.n_places + before[target] - (of_edge[:-1] - excluded[source]))
+        self._first_edge, self._of_edge = there(looped.indptr[:-1].astype(np.int64)), there(of_edge)
 
     @property
     def fingerprint(self) -> str:
@@ -51,22 +65,18 @@ class EdgeSampler:
         return hashlib.sha256(b"".join(t.cpu().numpy().tobytes() for t in parts)).hexdigest()
 
     def sample(self, n_edges: int) -> EdgeSample:
-        """Draw edges and their negatives with the device's default generator."""
-        drawn = _draw(self.by_weight, (n_edges,))
+        """Draw edges and their negatives with the device's default generator; the host never waits for the device."""
+        uniform = torch.rand(n_edges, dtype=torch.float64, device=self.ends.device)
+        drawn = torch.searchsorted(self.by_weight, uniform * self.by_weight[-1], right=True).clamp(max=len(self.ends) - 1)
         source, target = self.ends[drawn].unbind(dim=1)
-        others = _draw(self.by_degree, (n_edges, self.n_negatives))
-        while (linked := self.is_edge(source[:, None], others)).any():
-            others = torch.where(linked, _draw(self.by_degree, others.shape), others)
-        return EdgeSample(source, torch.cat([target[:, None], others], dim=1), self.signs[drawn])
+        return EdgeSample(source, torch.cat([target[:, None], self._negatives(source)], dim=1), self.signs[drawn])
 
-    def is_edge(self, source: Tensor, target: Tensor) -> Tensor:
-        """Whether each pair is an edge or a self-loop."""
-        code = source * self.n_features + target
-        place = torch.searchsorted(self.codes, code).clamp(max=len(self.codes) - 1)
-        return self.codes[place] == code
-
-
-def _draw(cumulative: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Positions drawn with the probabilities whose cumulative sums (up to a factor) are given."""
-    uniform = torch.rand(shape, dtype=torch.float64, device=cumulative.device) * cumulative[-1]
-    return torch.searchsorted(cumulative, uniform, right=True).clamp(max=len(cumulative) - 1)
+    def _negatives(self, source: Tensor) -> Tensor:
+        """For each source (E,), targets (E, n) that are no neighbours, by degree: one draw each, none has to be drawn again."""
+        left = self._n_left[source][:, None]
+        uniform = torch.rand(len(source), self.n_negatives, dtype=torch.float64, device=source.device)
+        place = (uniform * left).long().minimum(left - 1)  # (E, n) among the places that are left
+        n_before = torch.searchsorted(self._cuts, source[:, None] * self.n_places + place, right=True)  # edges cut out before it
+        first = self._first_edge[source][:, None]
+        place = place + self._of_edge[n_before] - self._of_edge[first]
+        return torch.searchsorted(self.by_degree, place, right=True)

@@ -64,7 +64,7 @@ class NegativeBinomial(Likelihood):
         return np.log(total / total.sum())
 
     def nll(self, logit: Tensor, x: ModalityRows) -> Tensor:
-        nll = softmax_negative_binomial(logit, self.scale, self.bias, self.log_r, x.batch, x.counts, x.log_depth)
+        nll = softmax_negative_binomial(logit, self.scale, self.bias, self.log_r, x.runs, x.counts, x.log_depth)
         return nll + x.log_factorial.mean()
 
     def mean(self, logit: Tensor, batch: Tensor, depth: float) -> Tensor:

@@ -18,9 +18,9 @@ class SparseRows:
     Attributes
     ----------
     indptr
-        Row starts, of shape (n_rows + 1,).
+        Row starts, of shape (n_rows + 1,); always on the host, so that sizes are known without waiting for the device.
     indices, values
-        Column and value of each stored entry, of shape (nnz,).
+        Column and value of each stored entry, of shape (nnz,), on the device.
     n_columns
         Width of the matrix.
     """
@@ -32,15 +32,15 @@ class SparseRows:
 
     @staticmethod
     def from_scipy(x: sp.csr_array, device: torch.device | str = "cpu") -> "SparseRows":
-        indptr = torch.tensor(x.indptr, dtype=torch.int64, device=device)
+        indptr = torch.tensor(x.indptr, dtype=torch.int64)
         indices = torch.tensor(x.indices, dtype=torch.int64, device=device)
         return SparseRows(indptr, indices, torch.tensor(x.data, dtype=torch.float32, device=device), x.shape[1])
 
     def to(self, device: torch.device) -> "SparseRows":
-        return SparseRows(self.indptr.to(device), self.indices.to(device), self.values.to(device), self.n_columns)
+        return SparseRows(self.indptr, self.indices.to(device), self.values.to(device), self.n_columns)
 
     def to_dense(self) -> Tensor:
-        return self._tensor().to_dense()
+        return self._tensor.to_dense()
 
     @property
     def n_rows(self) -> int:
@@ -49,38 +49,48 @@ class SparseRows:
     @cached_property
     def rows(self) -> Tensor:
         """Row of each stored entry, of shape (nnz,)."""
-        index = torch.arange(self.n_rows, device=self.indptr.device)
-        return torch.repeat_interleave(index, self.indptr.diff(), output_size=len(self.indices))
+        return self._spread(torch.arange(self.n_rows), self.indptr)
 
     def take(self, rows: Tensor) -> "SparseRows":
-        """The matrix of some rows, in any order and also repeatedly."""
+        """The matrix of some rows (positions on the host), in any order and also repeatedly."""
         start = self.indptr[rows]
-        length = self.indptr[rows + 1] - start
-        indptr = torch.zeros(len(rows) + 1, dtype=torch.int64, device=start.device)
-        torch.cumsum(length, 0, out=indptr[1:])
-        shift = torch.repeat_interleave(start - indptr[:-1], length)
-        entries = shift + torch.arange(len(shift), device=start.device)
+        indptr = torch.zeros(len(rows) + 1, dtype=torch.int64)
+        torch.cumsum(self.indptr[rows + 1] - start, 0, out=indptr[1:])
+        entries = self._spread(start - indptr[:-1], indptr)
+        entries += torch.arange(len(entries), device=entries.device)
         return SparseRows(indptr, self.indices[entries], self.values[entries], self.n_columns)
+
+    def _spread(self, of_row: Tensor, indptr: Tensor) -> Tensor:
+        """A value of each row, given on the host, for each of the row's stored entries, on the device."""
+        device = self.indices.device
+        return torch.repeat_interleave(of_row.to(device), indptr.diff().to(device), output_size=int(indptr[-1]))
 
     def matmul(self, dense: Tensor) -> Tensor:
         """Self @ dense: (n_rows, n_columns) x (n_columns, k) -> (n_rows, k)."""
-        return self._tensor() @ dense
+        return self._tensor @ dense
+
+    def transposed_matmul(self, dense: Tensor) -> Tensor:
+        """Self.T @ dense: (n_columns, n_rows) x (n_rows, k) -> (n_columns, k)."""
+        return self._transposed @ dense
+
+    def add_transposed_product_to(self, dense: Tensor, factor: Tensor) -> Tensor:
+        """Dense += self.T @ factor, in place and without a temporary of the size of ``dense``."""
+        return torch.addmm(dense, self._transposed, factor, out=dense)
 
     @cached_property
-    def transposed(self) -> "SparseRows":
-        """The transpose, sorted by its rows."""
-        order = torch.argsort(self.indices, stable=True)
-        indptr = torch.zeros(self.n_columns + 1, dtype=torch.int64, device=self.indices.device)
-        torch.cumsum(torch.bincount(self.indices, minlength=self.n_columns), 0, out=indptr[1:])
-        return SparseRows(indptr, self.rows[order], self.values[order], self.n_rows)
-
-    def add_product_to(self, dense: Tensor, factor: Tensor) -> Tensor:
-        """Dense += self @ factor, in place and without a temporary of the size of ``dense``."""
-        return torch.addmm(dense, self._tensor(), factor, out=dense)
-
     def _tensor(self) -> Tensor:
-        size = (self.n_rows, self.n_columns)
-        return torch.sparse_csr_tensor(self.indptr, self.indices, self.values, size, check_invariants=False)
+        return self._csr(self.indptr.to(self.indices.device), self.indices, self.values, (self.n_rows, self.n_columns))
+
+    @cached_property
+    def _transposed(self) -> Tensor:
+        order = torch.argsort(self.indices, stable=True)
+        starts = torch.arange(self.n_columns + 1, device=order.device)
+        indptr = torch.searchsorted(self.indices[order], starts)
+        return self._csr(indptr, self.rows[order], self.values[order], (self.n_columns, self.n_rows))
+
+    @staticmethod
+    def _csr(indptr: Tensor, indices: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
+        return torch.sparse_csr_tensor(indptr, indices, values, size, check_invariants=False)
 
 
 class _SparseLinear(torch.autograd.Function):
@@ -91,7 +101,7 @@ class _SparseLinear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
-        return None, ctx.x.transposed.matmul(gradient.contiguous())
+        return None, ctx.x.transposed_matmul(gradient.contiguous())
 
 
 def sparse_linear(x: SparseRows, weight: Tensor) -> Tensor:
@@ -111,7 +121,7 @@ class _ShiftedSparseLinear(torch.autograd.Function):
         shift, group = ctx.saved_tensors
         gradient = gradient.contiguous()
         by_group = gradient.new_zeros(len(shift), gradient.shape[1]).index_add_(0, group, gradient)
-        return None, None, None, ctx.x.transposed.add_product_to(shift.T @ by_group, gradient)
+        return None, None, None, ctx.x.add_transposed_product_to(shift.T @ by_group, gradient)
 
 
 def shifted_sparse_linear(x: SparseRows, shift: Tensor, group: Tensor, weight: Tensor) -> Tensor:

@@ -77,8 +77,8 @@ class Training:
         def run() -> None:
             for inputs, first, gradient, hidden, weight, logit in parts:
                 inputs.matmul(first)
-                inputs.transposed.matmul(gradient)
-                del inputs.__dict__["transposed"]  # each minibatch turns its own values
+                inputs.transposed_matmul(gradient)
+                del inputs.__dict__["_transposed"]  # each minibatch turns its own values
                 hidden @ weight.T
                 logit @ weight
                 logit.T @ hidden
@@ -105,7 +105,8 @@ def dense() -> Iterator[None]:
     def first_layer(x, zeros, batch, weight):
         return (x.to_dense() + zeros[batch]) @ weight
 
-    def nll(logit, scale, bias, log_r, batch, counts, log_depth):
+    def nll(logit, scale, bias, log_r, runs, counts, log_depth):
+        batch = torch.cat([torch.full((stop - start,), number) for number, start, stop in runs])
         mean = log_depth.exp()[:, None] * torch.softmax(scale[batch] * logit + bias[batch], dim=1)
         x = counts.to_dense()
         return (negative_binomial_nll(x, mean, log_r[batch].exp()) - torch.lgamma(x + 1)).sum(dim=1).mean()
