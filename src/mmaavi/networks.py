@@ -29,6 +29,7 @@ class ModalityEncoder(nn.Module):
         self.rest = nn.Sequential(*activation(width, dropout), mlp([width, width, n_out], dropout))
 
     def forward(self, x: ModalityRows) -> Tensor:
+        """Inputs of the cells with the modality (n_m, n_inputs) -> h_n^m (n_m, n_out)."""
         return self.rest(shifted_sparse_linear(x.inputs, x.zeros, x.batch, self.weight))
 
 
@@ -47,22 +48,22 @@ class GatedAttention(nn.Module):
     def forward(self, h: dict[str, Tensor], rows: dict[str, Tensor], n_cells: int) -> tuple[Tensor, Tensor]:
         """Fused embedding (n, width) and attention weights (n, M), zero where a modality was not measured."""
         some = next(iter(h.values()))
-        score = some.new_full((n_cells, len(self.gate)), -torch.inf)
-        stacked = some.new_zeros((n_cells, len(self.gate), some.shape[1]))
+        score = some.new_full((n_cells, len(self.gate)), -torch.inf)  # (n, M)
+        stacked = some.new_zeros((n_cells, len(self.gate), some.shape[1]))  # (n, M, width)
         for i, (m, gate) in enumerate(self.gate.items()):
             if m in h:
                 raw = gate(h[m])  # (n_m, 2)
-                score[rows[m], i] = torch.sigmoid(raw[:, 0]) * torch.tanh(raw[:, 1])
+                score[rows[m], i] = torch.sigmoid(raw[:, 0]) * torch.tanh(raw[:, 1])  # (n_m,)
                 stacked[rows[m], i] = h[m]
         if self.training and self.modality_dropout > 0:
             score = score.masked_fill(self._dropped(score > -torch.inf), -torch.inf)
-        attention = score.softmax(dim=1)
+        attention = score.softmax(dim=1)  # (n, M)
         return torch.einsum("nm,nmk->nk", attention, stacked), attention
 
     def _dropped(self, measured: Tensor) -> Tensor:
         """Boolean (n, M): all modalities of a cell but one, in some cells."""
-        lot = torch.rand(measured.shape, device=measured.device).masked_fill(~measured, -1.0)
-        kept = F.one_hot(lot.argmax(dim=1), measured.shape[1]).bool()
+        lot = torch.rand(measured.shape, device=measured.device).masked_fill(~measured, -1.0)  # (n, M)
+        kept = F.one_hot(lot.argmax(dim=1), measured.shape[1]).bool()  # (n, M), one in each row
         return (torch.rand(len(measured), 1, device=measured.device) < self.modality_dropout) & ~kept
 
 
@@ -88,15 +89,16 @@ class Encoder(nn.Module):
 
     def fuse(self, h: dict[str, Tensor], batch: Minibatch) -> tuple[DiagonalNormal, Tensor]:
         """q(z|x) of shape (n, d) from all modalities of each cell, and the attention weights (n, M)."""
-        fused, attention = self.attention(h, {m: x.rows for m, x in batch.modalities.items()}, len(batch.cells))
+        rows = {m: x.rows for m, x in batch.modalities.items()}
+        fused, attention = self.attention(h, rows, len(batch.cells))  # (n, n_fused), (n, M)
         return self.head(self.body(fused)), attention
 
     def disagreement(self, h: dict[str, Tensor], batch: Minibatch) -> Tensor:
         """Contrastive loss between the states that the modalities of a cell give alone; the mean over pairs of them."""
         terms = []
         for a, b, rows_a, rows_b in batch.pairs:
-            alone = torch.cat([h[a].index_select(0, rows_a), h[b].index_select(0, rows_b)])  # attention to one is 1
-            states = self.head(self.body(alone)).mean
+            alone = torch.cat([h[a].index_select(0, rows_a), h[b].index_select(0, rows_b)])  # (2 n_ab, n_fused): attention is 1
+            states = self.head(self.body(alone)).mean  # (2 n_ab, d)
             terms.append(info_nce(*states.chunk(2), batch.modalities[a].batch.index_select(0, rows_a)))
         return sum(terms) / len(terms) if terms else batch.batch.new_zeros((), dtype=torch.float32)
 
@@ -159,7 +161,7 @@ class Decoder(nn.Module):
         w = self.graph_share
         if w == 1:
             return z @ v.T
-        onehot = F.one_hot(batch, self.n_batches).to(z.dtype)
+        onehot = F.one_hot(batch, self.n_batches).to(z.dtype)  # (n, B)
         free = (1 - w) * self.body(torch.cat([z, onehot], dim=1))  # (n, width)
         return free @ self.weight.T if w == 0 else ((w * z) @ v.T).addmm_(free, self.weight.T)
 
@@ -193,5 +195,5 @@ class Discriminator(nn.Module):
         self.strength = strength
 
     def forward(self, z: Tensor, batch: Tensor) -> Tensor:
-        logits = self.net(_ReverseGradient.apply(z, self.strength))
+        logits = self.net(_ReverseGradient.apply(z, self.strength))  # (n, B)
         return F.cross_entropy(logits, batch, label_smoothing=0.1)

@@ -32,7 +32,7 @@ from mmaavi.mosaic import Mosaic, load
 from mmaavi.negative_binomial import negative_binomial_nll
 from mmaavi.schedules import OneCycle
 from mmaavi.settings import Settings
-from mmaavi.train import EDGES_A_STEP
+from mmaavi.train import EDGES_A_STEP, keep_freed_memory
 
 SETTINGS = Settings(graph_share=0.9)
 
@@ -212,6 +212,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    keep_freed_memory()  # as training does
     print(platform.processor() or platform.machine(), f"{torch.get_num_threads()} threads, torch {torch.__version__}")
     mosaic = load(options.mosaic) if options.mosaic else random_mosaic(10_000, {"rna": 1_700, "atac": 24_000}, 0.01)
     tables = {"multivi": against_multivi(mosaic)} if options.multivi else {"step": against_dense(mosaic), "growth": growth()}

@@ -1,4 +1,3 @@
-import os
 import sys
 from pathlib import Path
 
@@ -7,9 +6,6 @@ from snakemake.utils import validate
 
 ROOT = Path(workflow.basedir).parent
 sys.path.insert(0, str(ROOT / "src"))  # scripts inherit this path, in every environment
-# So too that glibc keeps freed memory, in huge pages: a training step else spends a fifth of its time on page faults.
-KEEP_MEMORY = {"hugetlb": 1, "mmap_max": 0, "trim_threshold": 2**34, "top_pad": 2**28}
-os.environ.setdefault("GLIBC_TUNABLES", ":".join(f"glibc.malloc.{k}={v}" for k, v in KEEP_MEMORY.items()))
 
 from mmaavi.errors import nearest
 from mmaavi.experiments import all_runs, check_names, check_settings, code_hash
