@@ -3,7 +3,8 @@
     .venv/bin/python tests/benchmarks/accuracy.py labels results/mop_multiome/full --reference A-D
     .venv/bin/python tests/benchmarks/accuracy.py links results/demo/full
 
-Reads ``mosaic.h5mu``, ``truth.h5mu`` and ``labels.tsv`` of a folder that the workflow made; prints one row a seed.
+Reads ``mosaic.h5mu``, ``truth.h5mu``, ``labels.tsv`` and the embeddings of a folder that the workflow made; prints one row a
+seed. Labels are carried by the embeddings' nearest neighbours for comparison.
 """
 
 import argparse
@@ -18,9 +19,8 @@ from sklearn.metrics import average_precision_score, balanced_accuracy_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from mmaavi.calibration import expected_calibration_error
-from mmaavi.embedding import read_labels
+from mmaavi.embedding import read_embedding, read_labels
 from mmaavi.estimator import MMAAVI
-from mmaavi.methods import pca
 from mmaavi.mosaic import Mosaic, load
 from mmaavi.normalisation import log_normalised, median_depth
 from mmaavi.settings import Settings
@@ -38,19 +38,18 @@ def labelled_cells(labels: pd.Series, n: int, rng: np.random.Generator) -> pd.Se
     return pd.concat(of_type)
 
 
-def label_transfer(mosaic: Mosaic, table: pd.DataFrame, reference: str, n: int, seed: int, settings: Settings) -> list[dict]:
-    """Balanced accuracy, by batch, of labels carried from n cells of the reference: ours, and kNN on PCA and on our states."""
+def label_transfer(mosaic: Mosaic, folder: Path, reference: str, n: int, seed: int, settings: Settings) -> list[dict]:
+    """Balanced accuracy, by batch, of labels carried from n cells of the reference: ours, and kNN in other embeddings."""
+    table = read_labels(folder / "labels.tsv")
     labels = table.iloc[:, 2].dropna()
     known = labelled_cells(labels[table.loc[labels.index, "batch"] == reference], n, np.random.default_rng(seed))
     model = MMAAVI(settings, seed).fit(mosaic, labels=known)
     probabilities = model.predict_labels(mosaic)
-    unsupervised = MMAAVI(settings, seed).fit(mosaic).embed(mosaic)["X_mmaavi"]
-    embeddings = {"mmAAVI, unsupervised + kNN": unsupervised, "PCA + kNN": pca.run(mosaic, seed).embedding}
     predicted = {"mmAAVI, semi-supervised": probabilities[sorted(known.unique())].idxmax(axis=1)}
-    for name, x in embeddings.items():
-        x = pd.DataFrame(x, index=mosaic.cells)
+    for path in sorted(folder.glob(f"*/default/seed{seed}/embedding.h5ad")):
+        x = pd.DataFrame(read_embedding(path, mosaic.cells).obsm["X_emb"], index=mosaic.cells)
         nearest = KNeighborsClassifier(5).fit(x.loc[known.index], known)
-        predicted[name] = pd.Series(nearest.predict(x), index=mosaic.cells)
+        predicted[f"{path.parts[-4]} + kNN"] = pd.Series(nearest.predict(x), index=mosaic.cells)
     rows = []
     for batch in mosaic.batches:
         cells = labels.index[(table.loc[labels.index, "batch"] == batch) & ~labels.index.isin(known.index)]
@@ -113,8 +112,7 @@ def main() -> None:
             planted = load(options.folder / "truth.h5mu", guidance_key="links").guidance
             rows = [held_out_links(mosaic, planted, seed, settings)]
         else:
-            table = read_labels(options.folder / "labels.tsv")
-            rows = label_transfer(mosaic, table, options.reference, options.n_labelled, seed, settings)
+            rows = label_transfer(mosaic, options.folder, options.reference, options.n_labelled, seed, settings)
         print(pd.DataFrame(rows).to_string(index=False, float_format="%.3f"), flush=True)
 
 
