@@ -133,6 +133,15 @@ def test_a_mudata_gets_the_results_in_place_by_cell_id(mosaic, tmp_path):
     sc.pp.neighbors(mdata, use_rep="X_mmaavi")
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_gpu_trains_and_embeds_as_the_cpu_does(mosaic, fitted, tmp_path):
+    fitted.save(tmp_path / "model")
+    there = MMAAVI.load(tmp_path / "model", device="cuda").embed(mosaic)["X_mmaavi"]
+    np.testing.assert_allclose(there, fitted.embed(mosaic)["X_mmaavi"], atol=1e-3)
+    trained = MMAAVI(replace(QUICK, n_steps=30), seed=0, device="cuda").fit(mosaic, progress=False)
+    assert np.isfinite(trained.embed(mosaic)["X_mmaavi"]).all()
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
