@@ -88,6 +88,13 @@ def check_settings(datasets: dict[str, dict], variants: dict[str, dict]) -> None
                     Settings.from_dict({k: v for k, v in settings.items() if k != "labels"})
 
 
+def check_assemblies(datasets: dict[str, dict], assemblies: dict[str, dict]) -> None:
+    """Raise InputError where a dataset is on an assembly without coordinates."""
+    for name, spec in datasets.items():
+        if spec["assembly"] is not None and spec["assembly"] not in assemblies:
+            raise InputError(f"dataset '{name}' is on the assembly '{spec['assembly']}'; {nearest(spec['assembly'], assemblies)}")
+
+
 def known_methods() -> list[str]:
     """Names of the methods, one file each."""
     return sorted(p.stem for p in (PACKAGE / "methods").glob("*.py") if p.stem != "__init__")

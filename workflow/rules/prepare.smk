@@ -1,6 +1,6 @@
 rule mosaic:
     input:
-        files=lambda wildcards: list(dataset_files(wildcards.dataset).values()),
+        files=lambda wildcards: INPUT_FILES[wildcards.dataset],
         assemblies=lambda wildcards: list(assembly_files(wildcards.dataset).values()),
     output:
         mosaic="results/{dataset}/{scenario}/mosaic.h5mu",
@@ -19,7 +19,7 @@ rule mosaic:
     params:
         dataset=lambda wildcards: DATASETS[wildcards.dataset],
         scenario=lambda wildcards: config["scenarios"][wildcards.scenario],
-        files=lambda wildcards: dataset_files(wildcards.dataset),
+        files=lambda wildcards: LOCATIONS[wildcards.dataset],
         assemblies=lambda wildcards: assembly_files(wildcards.dataset),
         code=script_hash("mosaic.py"),
     message:
