@@ -105,6 +105,8 @@ def _said(error: ValidationError) -> Iterator[tuple[Keys, str]]:
         given = any(set(names) <= set(value) for names in alternatives)
         wanted = " or ".join(" and ".join(f"'{n}'" for n in names) for names in alternatives)
         yield keys, f"{name or 'the file'} needs {'just one of' if given else 'one of'} {wanted}"
+    elif kind == "not":
+        yield keys, f"{name} has both {' and '.join(repr(n) for n in rule['required'])}; give one of them"
     elif kind == "enum":
         yield keys, f"'{name}' is '{value}'; {nearest(value, rule)}"
     elif kind == "type":

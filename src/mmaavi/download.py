@@ -36,8 +36,8 @@ def download(
 ) -> Path:
     """Fetch ``folder/path`` and test its checksum.
 
-    A transfer that breaks off goes on where it stopped, in this call or, if the checksum is known, in a later one. Without a known
-    checksum the first download writes its own beside the file (``<path>.sha256``), and later downloads must have the same.
+    A transfer that breaks off goes on where it stopped, in this call or, if the checksum is known, in a later one. Without a
+    known checksum the first download writes its own beside the file (``<path>.sha256``), and later ones must have the same.
 
     Parameters
     ----------
@@ -105,9 +105,7 @@ def download(
     except (requests.RequestException, OSError) as error:
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             partial.unlink(missing_ok=True)
-            raise InputError(
-                f"there is no space for {path} in {target.parent}; make room, or link resources/ elsewhere"
-            ) from error
+            raise InputError(f"there is no space for {path} in {target.parent} ({error}); make room there") from error
         raise InputError(
             f"{path} could not be downloaded from {address} ({error}). Where there is no internet, get the files "
             "elsewhere and name their folder or address with '--config mirror=<folder or address>'"

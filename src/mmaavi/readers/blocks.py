@@ -55,7 +55,8 @@ def read_values(source: str, node: h5py.Group | h5py.Dataset, shape: tuple[int, 
     claimed = node.attrs.get("shape", ()) if isinstance(node, h5py.Group) else node.shape
     if tuple(claimed) != shape:
         raise InputError(
-            f"{source}: '{node.name}' has the shape {tuple(map(int, claimed))}, but {shape[0]} cells and {shape[1]} features are named"
+            f"{source}: '{node.name}' has the shape {tuple(map(int, claimed))}, but {shape[0]} cells and {shape[1]} features "
+            "are named; get the file anew"
         )
     if isinstance(node, h5py.Dataset):
         return stacked(dense_blocks(source, node, keep), shape[1] if keep is None else int(keep.sum()))
