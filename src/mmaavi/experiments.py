@@ -106,16 +106,21 @@ def code_hash(*files: str | Path) -> str:
     Snakemake sees the text of scripts but not of the package behind them: rules take this as a parameter, so that a
     change in the package reruns just what depends on it.
     """
-    seen: dict[Path, bytes] = {}
+    seen: set[Path] = set()
     todo = [Path(f) for f in files]
     while todo:
         file = todo.pop()
         if file not in seen:
-            seen[file] = file.read_bytes()
+            seen.add(file)
             todo += _imported(file)
+    return file_hash(*seen)
+
+
+def file_hash(*files: str | Path) -> str:
+    """Hash of the content of files, in the order of their names."""
     digest = hashlib.sha256()
-    for file in sorted(seen, key=lambda f: f.name):
-        digest.update(seen[file])
+    for file in sorted(map(Path, files), key=lambda f: f.name):
+        digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
 

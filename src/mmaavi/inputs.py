@@ -46,7 +46,7 @@ def read_dataset(config: dict, locate: Locate) -> tuple[Mosaic, pd.DataFrame]:
         raise InputError(f"'batches' names values that no input has: {listing(unknown)}; {nearest(unknown[0], sorted(known))}")
     for part in (part for given in parts.values() for part in given):
         part.obs["batch"] = part.obs["batch"].replace(merged)
-    joined = {m: _stack(m, given) for m, given in parts.items()}
+    joined = {m: _stack(m, given, config["modalities"][m]["join"]) for m, given in parts.items()}
     mosaic = from_parts(joined)
     labels = pd.DataFrame(index=mosaic.cells)
     for name, spec in config["labels"].items():
@@ -120,11 +120,20 @@ def _with_batch(part: ad.AnnData, entry: dict) -> ad.AnnData:
     return part
 
 
-def _stack(modality: str, parts: list[ad.AnnData]) -> ad.AnnData:
-    """The cells of all inputs of a modality, which must have the same features."""
+def _stack(modality: str, parts: list[ad.AnnData], join: str) -> ad.AnnData:
+    """The cells of all inputs of a modality, which must have the same features, or are cut to those in common."""
     features = parts[0].var_names
     for part in parts[1:]:
         odd = features.symmetric_difference(part.var_names)
-        if len(odd):
-            raise InputError(f"the inputs of modality '{modality}' differ in {len(odd)} features: {listing(odd)}")
+        if join == "common":
+            features = features.intersection(part.var_names, sort=False)
+        elif len(odd):
+            raise InputError(
+                f"the inputs of modality '{modality}' differ in {len(odd)} features: {listing(odd)}; 'join: common' of "
+                "the modality keeps those that all have"
+            )
+    if not len(features):
+        raise InputError(
+            f"the inputs of modality '{modality}' have no feature in common; check their names, or count peaks in common"
+        )
     return parts[0] if len(parts) == 1 else ad.concat([p[:, features] for p in parts], join="outer", merge="first")

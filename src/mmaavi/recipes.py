@@ -48,7 +48,7 @@ def link(
         else:
             pairs = _named(mosaic, recipe, locate, as_released)
         if recipe["kind"] != "file":
-            pairs = pairs.assign(sign=recipe["sign"])
+            pairs = pairs.assign(sign=1 if as_released else recipe["sign"])
         edges.append((source, target, pairs))
     graph = guidance.build_guidance(mosaic, edges) if edges else None
     counts = {f"{a}-{b}": len(pairs) for a, b, pairs in edges}

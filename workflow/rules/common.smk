@@ -11,7 +11,7 @@ os.environ.setdefault("GLIBC_TUNABLES", ":".join(f"glibc.malloc.{k}={v}" for k, 
 from mmaavi import sources
 from mmaavi.configuration import checked, read_config
 from mmaavi.errors import InputError, nearest
-from mmaavi.experiments import all_runs, check_assemblies, check_names, check_settings, code_hash
+from mmaavi.experiments import all_runs, check_assemblies, check_names, check_settings, code_hash, file_hash
 
 SCHEMAS = ROOT / "workflow/schemas"
 
@@ -143,7 +143,7 @@ def figure_files():
     files = ["results/figures/cost.png"]
     for dataset, scenario in dict.fromkeys((run.dataset, run.scenario) for run in RUNS):
         here = runs_on(dataset, scenario)
-        figures = ["umap", "scores"]
+        figures = ["mosaic", "umap", "scores"]
         first_seeds = {run.variant: run.seed for run in reversed(here) if run.method == "mmaavi"}
         if first_seeds:
             figures += ["training", *(f"attention_{variant}_seed{seed}" for variant, seed in first_seeds.items())]
