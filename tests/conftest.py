@@ -13,6 +13,7 @@ from mmaavi.dataset import drop_empty
 from mmaavi.mosaic import Mosaic, from_parts
 
 ROOT = Path(__file__).parents[1]
+SCHEMAS = ROOT / "workflow/schemas"
 torch.set_num_threads(1)  # the tests' models are small: a second thread would only wait
 
 
