@@ -185,7 +185,7 @@ def serving(content: dict[str, bytes], behaviour: dict | None = None) -> Iterato
     """(address, requests seen) of a server of ``path -> content``."""
     handler = type("Handler", (Server,), {"content": content, "behaviour": behaviour or {}, "requests": []})
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    threading.Thread(target=httpd.serve_forever, args=[0.02], daemon=True).start()
     try:
         yield f"http://127.0.0.1:{httpd.server_port}", handler.requests
     finally:

@@ -14,8 +14,9 @@ from tqdm import tqdm
 from .errors import InputError
 from .files import replacing
 
-CHUNK = 2**20
+CHUNK = 2**16  # bytes; what came of an unfinished one is lost
 LONGEST_REDIRECTION = 10
+PAUSE = 1.0  # seconds before the second try, doubled for each further one
 WORTH_RETRYING = frozenset({408, 425, 429, 500, 502, 503, 504})
 LONGEST_WAIT = 6 * 3600  # seconds, for another process that fetches the same file
 
@@ -127,7 +128,7 @@ def _fetch(address: str, partial: Path, is_folder: bool, retries: int, timeout: 
             if attempt == retries:
                 raise requests.ConnectionError(f"{error}, {retries + 1} times") from error
             logging.warning("%s: %s; trying again", address, error)
-            time.sleep(2**attempt)
+            time.sleep(PAUSE * 2**attempt)
 
 
 def _transfer(session: requests.Session, address: str, partial: Path, timeout: float, version: dict[str, str]) -> None:
@@ -143,10 +144,8 @@ def _transfer(session: requests.Session, address: str, partial: Path, timeout: f
         if answer.status_code in WORTH_RETRYING:
             raise _TryAgain(f"answer {answer.status_code} {answer.reason}")
         answer.raise_for_status()
-        if "text/html" in answer.headers.get("Content-Type", "") and not partial.name.endswith((".html.partial", ".htm.partial")):
-            raise InputError(
-                f"{address} answers with a web page in place of the file; open it in a browser to see what it asks for"
-            )
+        if "text/html" in answer.headers.get("Content-Type", ""):
+            raise requests.RequestException("it answers with a web page, not a file: see in a browser what it asks for")
         resumed = answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {start}-")
         start = start if resumed else 0
         length = answer.headers.get("Content-Length")
