@@ -91,7 +91,9 @@ def _problems(validator: Draft202012Validator, content) -> Iterator[tuple[Keys, 
 def _said(error: ValidationError) -> Iterator[tuple[Keys, str]]:
     keys, kind, rule, value = tuple(error.absolute_path), error.validator, error.validator_value, error.instance
     name = _dotted(keys)
-    if kind in ("additionalProperties", "unevaluatedProperties"):
+    if "propertyNames" in error.absolute_schema_path:
+        yield (*keys, value), f"'{value}'{_of(name)} cannot be a name here: {error.message}"
+    elif kind in ("additionalProperties", "unevaluatedProperties"):
         known = list(_known(error.schema, value))
         for key in value:
             if key not in known:
@@ -112,8 +114,6 @@ def _said(error: ValidationError) -> Iterator[tuple[Keys, str]]:
     elif kind == "type":
         kinds = [rule] if isinstance(rule, str) else rule
         yield keys, f"'{name or 'the file'}' is {_shown(value)}; it must be {' or '.join(TYPES[k] for k in kinds)}"
-    elif "propertyNames" in error.absolute_schema_path:
-        yield (*keys, value), f"'{value}'{_of(name)} cannot be a name here: {error.message}"
     else:
         hint = error.schema.get("description", "")
         advice = f" ({hint})" if hint else ""

@@ -73,12 +73,12 @@ def _location(path: str, folder: bool, config: dict, file: Path, sources: dict[s
     beside = file.parent / path
     if beside.is_dir() if folder else beside.is_file():
         return str(beside)
-    siblings = [p.name for p in beside.parent.iterdir()] if beside.parent.is_dir() else []
     listed = [source["path"] for source in config["sources"]]
+    if beside.parent.is_dir():
+        listed += [str(Path(path).with_name(found.name)) for found in sorted(beside.parent.iterdir())]
     kind = "folder" if folder else "file"
     raise InputError(
-        f"{file} names the {kind} '{path}', which is neither among its sources nor a {kind} at {beside}; "
-        + (nearest(path, listed) if listed else nearest(beside.name, siblings))
+        f"{file} names the {kind} '{path}', which is neither among its sources nor a {kind} at {beside}; {nearest(path, listed)}"
     )
 
 
