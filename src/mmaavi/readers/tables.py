@@ -124,6 +124,6 @@ def with_names(source: str, x: sp.csr_array, features: pd.Index, cells: pd.DataF
         )
     return ad.AnnData(
         sp.csr_matrix(x.astype(np.float32, copy=False)),
-        obs=cells.set_axis(cells.index.astype(str)),
-        var=pd.DataFrame(index=pd.Index(features).astype(str)),
+        obs=cells.set_axis(cells.index.astype(str).rename(None)),
+        var=pd.DataFrame(index=pd.Index(features).astype(str).rename(None)),
     )
