@@ -60,7 +60,7 @@ def highly_variable(mosaic: Mosaic, modality: str, flavor: str, n_top: int | Non
             raise InputError(
                 f"scanpy cannot rank the features of '{modality}' by '{flavor}' ({error}); leave 'select' out"
             ) from error
-    chosen = chosen["highly_variable"].to_numpy(dtype=bool)
+    chosen = chosen.loc[adata.var_names, "highly_variable"].to_numpy(dtype=bool)  # scanpy may sort them by name
     if chosen.sum() < FEWEST:
         raise InputError(
             f"'{flavor}' finds {chosen.sum()} highly variable features of '{modality}'; set 'n_top', or leave it out"
