@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from given import write_good
 
 from mmaavi import guidance, scenarios, simulate
 from mmaavi.dataset import drop_empty
 from mmaavi.mosaic import Mosaic, from_parts
 
 ROOT = Path(__file__).parents[1]
+SCHEMAS = ROOT / "workflow/schemas"
 torch.set_num_threads(1)  # the tests' models are small: a second thread would only wait
 
 
@@ -46,3 +48,9 @@ def mirror() -> Path:
     if not path or not Path(path).is_dir():
         pytest.skip("set MMAAVI_MIRROR to a folder with the source files (see config/README.md)")
     return Path(path).resolve()
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A good dataset config with its files, to be spoiled."""
+    return write_good(tmp_path)

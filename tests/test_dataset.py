@@ -159,7 +159,7 @@ def test_configs_that_do_not_fit_the_data_are_named(npz, entries, message):
 
 def test_a_truncated_hdf5_is_named(tmp_path):
     (tmp_path / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
-    with pytest.raises(InputError, match="a.h5 cannot be opened"):
+    with pytest.raises(InputError, match="a.h5 cannot be read"):
         run(config(inputs=[{"reader": "hdf5", "modality": "rna", "counts": "a.h5", "batch": "a"}]), tmp_path)
 
 

@@ -7,7 +7,7 @@ import scipy.sparse as sp
 
 from mmaavi import guidance
 from mmaavi.errors import InputError
-from mmaavi.readers import read_lines
+from mmaavi.readers.tables import read_lines
 
 
 def table(rows, columns=("chrom", "start", "end", "strand")):

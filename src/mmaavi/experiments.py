@@ -88,6 +88,13 @@ def check_settings(datasets: dict[str, dict], variants: dict[str, dict]) -> None
                     Settings.from_dict({k: v for k, v in settings.items() if k != "labels"})
 
 
+def check_assemblies(datasets: dict[str, dict], assemblies: dict[str, dict]) -> None:
+    """Raise InputError where a dataset is on an assembly without coordinates."""
+    for name, spec in datasets.items():
+        if spec["assembly"] is not None and spec["assembly"] not in assemblies:
+            raise InputError(f"dataset '{name}' is on the assembly '{spec['assembly']}'; {nearest(spec['assembly'], assemblies)}")
+
+
 def known_methods() -> list[str]:
     """Names of the methods, one file each."""
     return sorted(p.stem for p in (PACKAGE / "methods").glob("*.py") if p.stem != "__init__")
@@ -99,16 +106,21 @@ def code_hash(*files: str | Path) -> str:
     Snakemake sees the text of scripts but not of the package behind them: rules take this as a parameter, so that a
     change in the package reruns just what depends on it.
     """
-    seen: dict[Path, bytes] = {}
+    seen: set[Path] = set()
     todo = [Path(f) for f in files]
     while todo:
         file = todo.pop()
         if file not in seen:
-            seen[file] = file.read_bytes()
+            seen.add(file)
             todo += _imported(file)
+    return file_hash(*seen)
+
+
+def file_hash(*files: str | Path) -> str:
+    """Hash of the content of files, in the order of their names."""
     digest = hashlib.sha256()
-    for file in sorted(seen, key=lambda f: f.name):
-        digest.update(seen[file])
+    for file in sorted(map(Path, files), key=lambda f: f.name):
+        digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
 

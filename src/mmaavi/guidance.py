@@ -256,3 +256,10 @@ def check_assembly(report: pd.DataFrame, assembly: str) -> None:
             f"the peaks do not fit the assembly '{assembly}' of the dataset config: share of peaks that touch a gene "
             f"of the mosaic: {shares}. Set 'assembly: {best}', or lift the peaks over"
         )
+
+
+def linked(mosaic: Mosaic, modality: str) -> np.ndarray:
+    """Boolean (n_features,): which features of a modality have an edge."""
+    starts = dict(zip(mosaic.modalities, np.cumsum([0, *mosaic.n_features.values()]), strict=False))
+    degree = np.diff(sp.csr_array(mosaic.guidance).indptr)
+    return degree[starts[modality] : starts[modality] + mosaic.n_features[modality]] > 0

@@ -105,6 +105,17 @@ class Mosaic:
             obs=self.obs.iloc[rows],
         )
 
+    def take_features(self, keep: dict[str, np.ndarray]) -> "Mosaic":
+        """The mosaic of some features, by a boolean mask for each modality; those not named keep all of theirs."""
+        keep = {m: keep.get(m, np.ones(n, dtype=bool)) for m, n in self.n_features.items()}
+        rows = np.concatenate(list(keep.values()))
+        return replace(
+            self,
+            counts={m: x[:, keep[m]] if not keep[m].all() else x for m, x in self.counts.items()},
+            var={m: table.loc[keep[m]] for m, table in self.var.items()},
+            guidance=None if self.guidance is None else sp.csr_array(sp.csr_array(self.guidance)[rows][:, rows]),
+        )
+
     def with_measured(self, measured: pd.DataFrame) -> "Mosaic":
         """The mosaic with a smaller mask; counts that are not measured any more are dropped."""
         counts = {}
@@ -233,9 +244,10 @@ def as_mosaic(data: Mosaic | md.MuData) -> Mosaic:
 
 def spread_rows(x, rows: np.ndarray, n_rows: int) -> sp.csr_array:
     """A CSR array of ``n_rows`` rows whose row ``rows[i]`` is row i of ``x``; other rows are empty."""
-    x = sp.csr_array(x).astype(np.float32)
+    x = sp.csr_array(x).astype(np.float32, copy=False)
     order = np.argsort(rows, kind="stable")
-    x = x[order]
+    if (order[1:] < order[:-1]).any():  # else there is nothing to copy
+        x = x[order]
     lengths = np.zeros(n_rows, dtype=np.int64)
     lengths[rows[order]] = np.diff(x.indptr)
     indptr = np.concatenate([[0], np.cumsum(lengths)])

@@ -1,52 +1,50 @@
 import sys
 from pathlib import Path
 
-import yaml
-from snakemake.utils import validate
-
 ROOT = Path(workflow.basedir).parent
 sys.path.insert(0, str(ROOT / "src"))  # scripts inherit this path, in every environment
 
-from mmaavi.errors import nearest
-from mmaavi.experiments import all_runs, check_names, check_settings, code_hash
+from mmaavi import sources
+from mmaavi.configuration import checked, read_config
+from mmaavi.errors import InputError, nearest
+from mmaavi.experiments import all_runs, check_assemblies, check_names, check_settings, code_hash, file_hash
 
-
-def read_yaml(path, schema):
-    """A YAML file, validated, with the schema's defaults filled in."""
-    with open(path) as file:
-        content = yaml.safe_load(file)
-    validate(content, ROOT / "workflow/schemas" / schema)
-    return content
+SCHEMAS = ROOT / "workflow/schemas"
 
 
 def dataset_file(entry):
-    """The file of a dataset that is named, or given by its path."""
+    """The file of a dataset that is named, or given by its path relative to a config file or to the working directory."""
     if entry.endswith((".yaml", ".yml")):
-        if not Path(entry).is_file():
-            raise WorkflowError(f"there is no dataset file {entry}; give its path relative to the working directory")
-        return Path(entry).resolve()
+        folders = [*(Path(file).parent for file in reversed(workflow.configfiles)), Path()]
+        found = next((folder / entry for folder in folders if (folder / entry).is_file()), None)
+        if found is None:
+            raise InputError(f"there is no dataset file {entry}, neither beside the config file nor in {Path.cwd()}")
+        return found.resolve()
     path = ROOT / f"config/datasets/{entry}.yaml"
     if not path.is_file():
         known = [p.stem for p in path.parent.glob("*.yaml")]
-        raise WorkflowError(f"there is no dataset '{entry}' in config/datasets; {nearest(entry, known)}")
+        raise InputError(f"there is no dataset '{entry}' in config/datasets; {nearest(entry, known)}")
     return path
 
 
-validate(config, ROOT / "workflow/schemas/config.schema.yaml")
-ASSEMBLIES = read_yaml(ROOT / "config/assemblies.yaml", "assemblies.schema.yaml")
-DATASET_FILES = {dataset_file(entry).stem: dataset_file(entry) for entry in config["datasets"]}
-if len(DATASET_FILES) < len(config["datasets"]):
-    raise WorkflowError("two entries of 'datasets' have the same name; rename one of the files: " + ", ".join(config["datasets"]))
-DATASETS = {name: read_yaml(path, "dataset.schema.yaml") for name, path in DATASET_FILES.items()}
-check_names(config, DATASETS)
-check_settings(DATASETS, config["variants"])
-RUNS = all_runs(config["experiments"], list(DATASETS))
-
-# Every file that can be downloaded, by its path below resources/.
-SOURCES = {}
-for source in [a for a in ASSEMBLIES.values() if "path" in a] + [s for d in DATASETS.values() for s in d["sources"]]:
-    if SOURCES.setdefault(source["path"], source)["sha256"] != source["sha256"]:
-        raise WorkflowError(f"two datasets give '{source['path']}' different checksums; give one of the files another path")
+try:  # what users can get wrong ends in one message
+    config |= checked(config, SCHEMAS / "config.schema.yaml", *reversed(workflow.configfiles))
+    ASSEMBLIES = read_config(ROOT / "config/assemblies.yaml", SCHEMAS / "assemblies.schema.yaml")
+    DATASET_FILES = {dataset_file(entry).stem: dataset_file(entry) for entry in config["datasets"]}
+    if len(DATASET_FILES) < len(config["datasets"]):
+        raise InputError(
+            "two entries of 'datasets' have the same name; rename one of the files: " + ", ".join(config["datasets"])
+        )
+    DATASETS = {name: read_config(path, SCHEMAS / "dataset.schema.yaml") for name, path in DATASET_FILES.items()}
+    check_names(config, DATASETS)
+    check_settings(DATASETS, config["variants"])
+    check_assemblies(DATASETS, ASSEMBLIES)
+    RUNS = all_runs(config["experiments"], list(DATASETS))
+    SOURCES = sources.collect(DATASETS, ASSEMBLIES)
+    LOCATIONS = {d: sources.locations(spec, DATASET_FILES[d], SOURCES) for d, spec in DATASETS.items()}
+    INPUT_FILES = {d: sources.input_files(spec, LOCATIONS[d], SOURCES) for d, spec in DATASETS.items()}
+except InputError as error:
+    raise WorkflowError(str(error)) from None
 
 
 wildcard_constraints:
@@ -70,35 +68,10 @@ def settings_of(wildcards):
     return own | config["variants"][wildcards.method][wildcards.variant]
 
 
-def local_path(dataset, path):
-    """Where a file of a dataset config lies: below resources/ if it is a source, else beside the dataset file."""
-    if path in SOURCES:
-        return f"resources/{path}"
-    beside = DATASET_FILES[dataset].parent / path
-    if not beside.is_file():
-        listed = [source["path"] for source in DATASETS[dataset]["sources"]]
-        raise WorkflowError(
-            f"{DATASET_FILES[dataset]} names the file '{path}', which is neither among its sources nor at {beside}; "
-            + nearest(path, listed)
-        )
-    return str(beside)
-
-
 def coordinate_file(assembly):
     """The gene coordinates of an assembly."""
-    if assembly not in ASSEMBLIES:
-        raise WorkflowError(f"there is no assembly '{assembly}' in config/assemblies.yaml; {nearest(assembly, ASSEMBLIES)}")
     spec = ASSEMBLIES[assembly]
     return f"resources/{spec['path']}" if "path" in spec else f"resources/ensembl/{assembly}.tsv"
-
-
-def dataset_files(dataset):
-    """Path in the dataset config -> local file, of all files that it reads."""
-    spec = DATASETS[dataset]
-    named = [entry[k] for entry in spec["inputs"] for k in ("counts", "features", "cells") if k in entry]
-    named += [recipe["aliases"] for recipe in spec["graph"] if recipe["aliases"]]
-    named += [spec["coordinates"]] if spec["coordinates"] else []
-    return {path: local_path(dataset, path) for path in dict.fromkeys(named)}
 
 
 def assembly_files(dataset):
@@ -166,7 +139,7 @@ def figure_files():
     files = ["results/figures/cost.png"]
     for dataset, scenario in dict.fromkeys((run.dataset, run.scenario) for run in RUNS):
         here = runs_on(dataset, scenario)
-        figures = ["umap", "scores"]
+        figures = ["mosaic", "umap", "scores"]
         first_seeds = {run.variant: run.seed for run in reversed(here) if run.method == "mmaavi"}
         if first_seeds:
             figures += ["training", *(f"attention_{variant}_seed{seed}" for variant, seed in first_seeds.items())]

@@ -14,6 +14,22 @@ rule retrieve:
         "../scripts/retrieve.py"
 
 
+rule unpack:
+    input:
+        "resources/{source}",
+    output:
+        "resources/unpacked/{source}/{member}",
+    log:
+        "logs/unpack/{source}/{member}.log",
+    conda:
+        "../../envs/main.yaml"
+    threads: 1
+    message:
+        "Unpacking {wildcards.member} from {wildcards.source}"
+    script:
+        "../scripts/unpack.py"
+
+
 rule ensembl:
     output:
         table="resources/ensembl/{assembly}.tsv",

@@ -8,7 +8,8 @@ source = snakemake.params.source
 download(
     source["path"],
     folder="resources",
-    sha256=source["sha256"],
+    sha256=source.get("sha256"),
+    git_blob=source.get("git_blob"),
     url=source.get("url"),
     mirror=snakemake.config["mirror"],  # no param: files are the same from wherever they come
 )

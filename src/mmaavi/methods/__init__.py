@@ -44,3 +44,9 @@ class Result:
 def load_method(name: str) -> Callable[..., Result]:
     """The function ``run`` of a method."""
     return importlib.import_module(f"{__name__}.{name}").run
+
+
+def unsupported(method: str, mosaic: Mosaic) -> str | None:
+    """Why a method cannot run on a mosaic, as it declares; None where it can. Imports nothing beyond the main stack."""
+    declared = getattr(importlib.import_module(f"{__name__}.{method}"), "unsupported", None)
+    return declared(mosaic) if declared else None

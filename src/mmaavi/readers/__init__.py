@@ -1,0 +1,46 @@
+"""Published file formats -> one AnnData of one modality. The dataset config says which reader reads what.
+
+A reader is called with ``locate``, which gives the file of a path in the config, with the modality, and with the keys of the
+input. Matrices are read block by block, so that no more than the values that are kept is held in memory.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import anndata as ad
+
+from .. import simulate
+from ..errors import InputError, nearest
+from .hdf5 import read_h5ad, read_h5mu, read_hdf5
+from .tables import attach_cells, read_csv, read_npz
+from .tenx import read_10x_h5, read_10x_mtx
+
+Locate = Callable[[str], Path]  # path in the dataset config -> where the file lies
+
+
+def read_simulated(_locate: Locate, modality: str, **settings) -> ad.AnnData:
+    """One modality of the simulated data set; ``settings`` are those of :func:`mmaavi.simulate.simulate`."""
+    parts = simulate.simulate(**settings).parts
+    if modality not in parts:
+        raise InputError(f"the simulated data set has no modality '{modality}'; {nearest(modality, parts)}")
+    return parts[modality]
+
+
+READERS = {
+    "npz": read_npz,
+    "csv": read_csv,
+    "hdf5": read_hdf5,
+    "h5ad": read_h5ad,
+    "h5mu": read_h5mu,
+    "10x_h5": read_10x_h5,
+    "10x_mtx": read_10x_mtx,
+    "simulate": read_simulated,
+}
+
+
+def read_part(locate: Locate, modality: str, reader: str, cells: str | None = None, **settings) -> ad.AnnData:
+    """One input: what the reader gives, with the columns of the table ``cells`` where one is named."""
+    if reader == "npz":  # the format has no names of cells: they are those of the table
+        return read_npz(locate, modality, cells=cells, **settings)
+    part = READERS[reader](locate, modality, **settings)
+    return part if cells is None else attach_cells(part, locate(cells), cells, settings["counts"])

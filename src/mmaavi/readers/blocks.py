@@ -1,0 +1,122 @@
+"""Matrices of HDF5 files, block by block: what is held is the part that is kept, never the file.
+
+Files may come from anywhere. Before anything is allocated by it, what a file says of itself is compared with its size and
+with the names of its cells and features; links out of the file are refused.
+"""
+
+from collections.abc import Iterator
+
+import h5py
+import numpy as np
+import scipy.sparse as sp
+
+from ..errors import InputError
+
+BLOCK_VALUES = 2**22  # at a time: 64 MiB with their positions
+LARGEST_COMPRESSION = 5000  # deflate reaches 1,032; zstd on empty matrices some thousands
+
+
+def sound(source: str, node: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
+    """A member of an HDF5 group that lies in the file itself and is no larger than the file can hold.
+
+    Raises
+    ------
+    InputError
+        For links to other files, and sizes that cannot be true.
+    """
+    link = node.get(name, getlink=True)
+    found = node[name] if not isinstance(link, h5py.ExternalLink) else None
+    if isinstance(found, h5py.Group):
+        for inner in found:
+            sound(source, found, inner)
+        return found
+    if found is None or found.external or found.is_virtual:
+        raise InputError(f"{source}: '{node.name}/{name}' lies in another file; give a file that holds its own data")
+    if found.nbytes > LARGEST_COMPRESSION * node.file.id.get_filesize():
+        raise InputError(f"{source}: '{found.name}' claims {found.nbytes:,} bytes, more than the file can hold; get it anew")
+    return found
+
+
+def read_values(source: str, node: h5py.Group | h5py.Dataset, shape: tuple[int, int], keep: np.ndarray | None) -> sp.csr_array:
+    """A dense, CSR or CSC matrix of cells x features as anndata writes it, with some of its features.
+
+    Parameters
+    ----------
+    source
+        Name of the file, for messages.
+    node
+        The matrix.
+    shape
+        Numbers of named cells and features.
+    keep
+        Boolean (n_features,), or None for all.
+    """
+    kind = node.attrs.get("encoding-type", "array")
+    claimed = node.attrs.get("shape", ()) if isinstance(node, h5py.Group) else node.shape
+    if tuple(claimed) != shape:
+        raise InputError(
+            f"{source}: '{node.name}' has the shape {tuple(map(int, claimed))}, but {shape[0]} cells and {shape[1]} features "
+            "are named; get the file anew"
+        )
+    if isinstance(node, h5py.Dataset):
+        return stacked(dense_blocks(source, node, keep), shape[1] if keep is None else int(keep.sum()))
+    if kind == "csr_matrix":
+        return read_compressed(source, node, *shape, keep=keep)
+    if kind == "csc_matrix":
+        by_feature = read_compressed(source, node, shape[1], shape[0])
+        return sp.csr_array((by_feature if keep is None else by_feature[np.flatnonzero(keep)]).T)
+    raise InputError(f"{source}: '{node.name}' is a '{kind}'; expected a dense, csr or csc matrix")
+
+
+def dense_blocks(source: str, node: h5py.Dataset, keep: np.ndarray | None = None) -> Iterator[sp.csr_array]:
+    """Some rows of a dense matrix at a time, as CSR; ``keep`` chooses columns."""
+    if node.dtype.kind not in "iufb" or node.ndim != 2:
+        raise InputError(f"{source}: '{node.name}' is no matrix of numbers (type {node.dtype}, {node.ndim} dimensions)")
+    step = max(1, BLOCK_VALUES // max(node.shape[1], 1))
+    for start in range(0, node.shape[0], step):
+        block = node[start : start + step]
+        yield sp.csr_array((block if keep is None else block[:, keep]).astype(np.float32))
+
+
+def stacked(blocks: Iterator[sp.csr_array], n_columns: int) -> sp.csr_array:
+    """Blocks of rows, one below the other."""
+    lengths, indices, data = [np.zeros(1, np.int64)], [np.zeros(0, np.int32)], [np.zeros(0, np.float32)]
+    for block in blocks:
+        lengths.append(np.diff(block.indptr))
+        indices.append(block.indices.astype(np.int32, copy=False))
+        data.append(block.data)
+    indptr = np.cumsum(np.concatenate(lengths))
+    joined = np.concatenate(data)
+    del data
+    return sp.csr_array((joined, np.concatenate(indices), indptr), shape=(len(indptr) - 1, n_columns))
+
+
+def read_compressed(source: str, node: h5py.Group, n_rows: int, n_columns: int, keep: np.ndarray | None = None) -> sp.csr_array:
+    """A matrix of ``node[data, indices, indptr]``, compressed by row, with the columns ``keep``."""
+    data, indices, indptr = (sound(source, node, name) for name in ("data", "indices", "indptr"))
+    indptr = indptr[:].astype(np.int64)
+    lengths = np.diff(indptr)
+    fits = len(indptr) == n_rows + 1 and len(data) == len(indices) == indptr[-1] and indptr[0] == 0
+    if not fits or (lengths < 0).any() or (lengths > n_columns).any():
+        raise InputError(f"{source}: '{node.name}' contradicts itself (data, indices, indptr); get the file anew")
+    if data.dtype.kind not in "iufb":
+        raise InputError(f"{source}: '{node.name}' holds no numbers but {data.dtype}")
+    keep = np.ones(n_columns, dtype=bool) if keep is None else keep
+    place = np.where(keep, np.cumsum(keep) - 1, -1)
+    n_kept = int(keep.sum())
+
+    def blocks() -> Iterator[sp.csr_array]:
+        start = 0
+        while start < n_rows:
+            stop = max(start + 1, int(np.searchsorted(indptr, indptr[start] + BLOCK_VALUES, side="right")) - 1)
+            low, high = indptr[start], indptr[stop]
+            columns = indices[low:high]
+            if len(columns) and not 0 <= columns.min() <= columns.max() < n_columns:
+                raise InputError(f"{source}: '{node.name}' points beyond its {n_columns} names; get the file anew")
+            columns, values = place[columns], data[low:high].astype(np.float32)
+            chosen = columns >= 0
+            kept = np.concatenate([[0], np.cumsum(chosen)])[indptr[start : stop + 1] - low]
+            yield sp.csr_array((values[chosen], columns[chosen], kept), shape=(stop - start, n_kept))
+            start = stop
+
+    return stacked(blocks(), n_kept)

@@ -1,0 +1,129 @@
+"""Text files and scipy's npz."""
+
+import logging
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from ..errors import InputError, listing, nearest
+from .blocks import LARGEST_COMPRESSION, stacked
+
+ROWS = 500  # of a text matrix at a time
+
+
+def read_npz(locate, _modality: str, counts: str, features: str, cells: str, features_in_rows: bool = False) -> ad.AnnData:
+    """Scipy's sparse npz with the names of the features (one a line) and a table of the cells (ids in column 1)."""
+    path = locate(counts)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            claimed = sum(member.file_size for member in archive.infolist())
+        if claimed > LARGEST_COMPRESSION * path.stat().st_size:
+            raise InputError(f"{counts} claims {claimed:,} bytes, more than it can hold; get it anew")
+        x = sp.load_npz(path)  # without pickle
+        x.check_format() if hasattr(x, "check_format") else x.tocsr().check_format()
+    except InputError:
+        raise
+    except (ValueError, TypeError, OSError, KeyError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{counts} is no sparse matrix saved by scipy.sparse.save_npz ({error}); get it anew") from error
+    advice = "'features_in_rows' says which way it lies"
+    x = sp.csr_array(x.T if features_in_rows else x)
+    return with_names(counts, x, read_lines(locate(features)), read_cells(locate(cells)), advice)
+
+
+def read_csv(locate, _modality: str, counts: str, features_in_rows: bool = False) -> ad.AnnData:
+    """A comma- or tab-separated matrix (gzipped or not) with names in its first row and column, some rows at a time."""
+    path, names, columns = locate(counts), [], pd.Index([])
+
+    def blocks() -> Iterator[sp.csr_array]:
+        nonlocal columns
+        for table in _rows(path, counts):
+            names.extend(table.index)
+            columns = table.columns
+            yield sp.csr_array(_numbers(table, counts, len(names) - len(table)))
+
+    parts = list(blocks())
+    x = stacked(iter(parts), len(columns))
+    index, columns = pd.Index(names).astype(str), columns.astype(str)
+    if features_in_rows:
+        x, index, columns = sp.csr_array(x.T), columns, index
+    return with_names(counts, x, columns, pd.DataFrame(index=index), "the file contradicts itself: get it anew")
+
+
+def _rows(path: Path, source: str) -> Iterator[pd.DataFrame]:
+    plain = path.with_suffix("") if path.suffix == ".gz" else path
+    separator = "\t" if plain.suffix in (".tsv", ".txt") else ","
+    try:
+        yield from pd.read_csv(path, sep=separator, index_col=0, chunksize=ROWS, low_memory=False)
+    except (ValueError, OSError, EOFError, zlib.error) as error:  # pandas' own errors are ValueErrors
+        raise InputError(f"{source} cannot be read as a table ({' '.join(str(error).split())}); get it anew") from error
+
+
+def _numbers(table: pd.DataFrame, source: str, n_before: int) -> np.ndarray:
+    """The values of some rows; the first that is no number is named by its line."""
+    if not all(dtype.kind in "iufb" for dtype in table.dtypes):
+        for column in table.columns[[dtype.kind not in "iufb" for dtype in table.dtypes]]:
+            bad = pd.to_numeric(table[column], errors="coerce").isna().to_numpy()
+            if bad.any():
+                line = n_before + int(np.argmax(bad)) + 2
+                raise InputError(f"{source}, line {line}, column '{column}': '{table[column].iloc[np.argmax(bad)]}' is no number")
+    return table.to_numpy(dtype=np.float32)
+
+
+def read_lines(path: Path) -> pd.Index:
+    """Names, one a line."""
+    return pd.Index([line.strip() for line in path.read_text().splitlines() if line.strip()])
+
+
+def read_cells(path: Path) -> pd.DataFrame:
+    """A comma- or tab-separated table with a header and cell ids in its first column."""
+    plain = path.with_suffix("") if path.suffix == ".gz" else path
+    try:
+        table = pd.read_csv(path, sep="\t" if plain.suffix in (".tsv", ".txt") else ",", dtype=str)
+    except (ValueError, OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{path} cannot be read as a table of cells ({' '.join(str(error).split())})") from error
+    return table.set_index(table.columns[0])
+
+
+def attach_cells(part: ad.AnnData, path: Path, cells: str, source: str) -> ad.AnnData:
+    """The part with the columns of a table of its cells, joined by id, or by position where the table has row numbers.
+
+    R writes tables with the row numbers 1, 2, ... in the first column: the only link to the cells is then their order.
+    """
+    table = read_cells(path)
+    if list(table.index) == [str(i + 1) for i in range(len(table))]:
+        if len(table) != part.n_obs:
+            raise InputError(f"{cells} has {len(table)} rows for the {part.n_obs} cells of {source}")
+        table = table.set_axis(part.obs_names)
+    else:
+        repeated = table.index[table.index.duplicated()].unique()
+        if len(repeated):
+            raise InputError(f"{cells} has {len(repeated)} cell ids more than once ({listing(repeated)}); make them unique")
+        missing = part.obs_names.difference(table.index, sort=False)
+        if len(missing) == part.n_obs:
+            raise InputError(
+                f"{cells} has none of the cells of {source} ({listing(missing)}); {nearest(missing[0], table.index)}"
+            )
+        if len(missing):
+            logging.warning("%s lacks %d of the %d cells of %s", cells, len(missing), part.n_obs, source)
+    part.obs = part.obs.drop(columns=table.columns, errors="ignore").join(table)
+    return part
+
+
+def with_names(source: str, x: sp.csr_array, features: pd.Index, cells: pd.DataFrame, advice: str) -> ad.AnnData:
+    """Values of shape (n_cells, n_features) with the names of both."""
+    if x.shape != (len(cells), len(features)):
+        raise InputError(
+            f"{source} is {x.shape[0]} cells x {x.shape[1]} features, but {len(cells)} cells and {len(features)} features "
+            f"are named; {advice}"
+        )
+    return ad.AnnData(
+        sp.csr_matrix(x.astype(np.float32, copy=False)),
+        obs=cells.set_axis(cells.index.astype(str).rename(None)),
+        var=pd.DataFrame(index=pd.Index(features).astype(str).rename(None)),
+    )

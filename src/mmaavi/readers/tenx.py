@@ -1,0 +1,100 @@
+"""Cell Ranger's outputs: one HDF5 file, or a folder of a matrix and its names. Both hold several feature types."""
+
+import gzip
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scipy.io
+import scipy.sparse as sp
+from anndata.utils import make_index_unique
+
+from ..errors import InputError, listing, nearest
+from .blocks import LARGEST_COMPRESSION, read_compressed, sound
+from .hdf5 import opened
+from .tables import with_names
+
+FOLDER_FILES = {"matrix": ("matrix.mtx",), "features": ("features.tsv", "genes.tsv"), "barcodes": ("barcodes.tsv",)}
+SMALLEST_ENTRY = 6  # bytes of a line of a matrix, '1 1 1' and its end
+
+
+def read_10x_h5(locate, _modality: str, counts: str, name: str | None = None) -> ad.AnnData:
+    """One feature type of Cell Ranger's HDF5 (version 3 and later); features by symbol, made unique."""
+    with opened(counts, locate(counts)) as file:
+        node = file.get("matrix", {})
+        missing = {"data", "indices", "indptr", "shape", "barcodes", "features"} - set(node)
+        if missing:
+            raise InputError(
+                f"{counts} is no 10x file of Cell Ranger 3 or later: it lacks {listing(f'matrix/{m}' for m in sorted(missing))}"
+            )
+        features = sound(counts, node, "features")
+        names, kinds = (pd.Series(features[k].asstr()[:]) for k in ("name", "feature_type"))
+        barcodes = sound(counts, node, "barcodes").asstr()[:]
+        shape = tuple(int(n) for n in node["shape"][:])
+        if shape != (len(names), len(barcodes)) or len(kinds) != len(names):
+            raise InputError(f"{counts} claims {shape} features x cells, but names {len(names)} and {len(barcodes)}; get it anew")
+        keep = _of_type(counts, kinds, name)
+        x = read_compressed(counts, node, len(barcodes), len(names), keep)  # by cell
+        return with_names(counts, x, _unique(names[keep]), pd.DataFrame(index=barcodes), "get it anew")
+
+
+def read_10x_mtx(locate, _modality: str, counts: str, name: str | None = None) -> ad.AnnData:
+    """One feature type of a folder with ``matrix.mtx, features.tsv, barcodes.tsv``, gzipped or not."""
+    matrix, features, barcodes = folder_files(locate(counts), counts)
+    try:
+        table = pd.read_csv(features, sep="\t", header=None, dtype=str)
+        cells = pd.read_csv(barcodes, sep="\t", header=None, dtype=str)[0]
+        kinds = table[2] if table.shape[1] > 2 else pd.Series("Gene Expression", index=table.index)
+        keep = _of_type(counts, kinds, name)
+        _check_header(matrix, (len(table), len(cells)))
+        x = sp.csr_array(scipy.io.mmread(matrix, spmatrix=False))[np.flatnonzero(keep)]  # features x cells
+    except InputError:
+        raise
+    except (ValueError, OSError, EOFError, KeyError, MemoryError, OverflowError) as error:
+        raise InputError(
+            f"{counts} cannot be read ({type(error).__name__}: {' '.join(str(error).split())}); get it anew"
+        ) from error
+    return with_names(counts, sp.csr_array(x.T), _unique(table[1][keep]), pd.DataFrame(index=cells), "get it anew")
+
+
+def folder_files(folder: Path, source: str) -> list[Path]:
+    """The matrix, its features and its barcodes in a folder of Cell Ranger; raises InputError where one is not there."""
+    found = []
+    for what, names in FOLDER_FILES.items():
+        candidates = [folder / f"{name}{end}" for name in names for end in (".gz", "")]
+        file = next((c for c in candidates if c.is_file()), None)
+        if file is None:
+            there = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+            raise InputError(
+                f"{source} has no {what} ({candidates[0].name}); in {folder} there is: {listing(there) or 'nothing'}"
+            )
+        found.append(file)
+    return found
+
+
+def _check_header(matrix: Path, shape: tuple[int, int]) -> None:
+    """Raise InputError where the sizes that a matrix claims cannot be true, before anything is allocated by them."""
+    opener = gzip.open if matrix.suffix == ".gz" else open
+    with opener(matrix, "rt") as lines:
+        sizes = next((line.split() for line in lines if not line.startswith("%")), [])
+    if len(sizes) != 3 or tuple(map(int, sizes[:2])) != shape:
+        raise InputError(f"{matrix} claims the sizes {' '.join(sizes)}, but {shape[0]} features and {shape[1]} cells are named")
+    largest = matrix.stat().st_size * (LARGEST_COMPRESSION if matrix.suffix == ".gz" else 1) / SMALLEST_ENTRY
+    if int(sizes[2]) > min(largest, shape[0] * shape[1]):
+        raise InputError(f"{matrix} claims {sizes[2]} values, more than it can hold; get it anew")
+
+
+def _of_type(source: str, kinds: pd.Series, name: str | None) -> np.ndarray:
+    """Boolean (n_features,): those of a feature type, or of the only one that there is."""
+    known = list(kinds.unique())
+    if name is None and len(known) > 1:
+        raise InputError(f"{source} has the feature types {listing(known)}; say with 'name' or 'modalities' which one is meant")
+    if name is not None and name not in known:
+        raise InputError(f"{source} has no features of the type '{name}'; {nearest(name, known)}")
+    return np.ones(len(kinds), dtype=bool) if name is None else (kinds == name).to_numpy()
+
+
+def _unique(names: pd.Series) -> pd.Index:
+    """Symbols; where genes share one, the second and later get a number, as scanpy does it."""
+    return make_index_unique(pd.Index(names.astype(str)))

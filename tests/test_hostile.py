@@ -1,0 +1,204 @@
+"""Files from outside that mean harm, or are broken: npz, 10x folders and archives (HDF5: test_bad_files.py)."""
+
+import gzip
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import yaml
+from given import refuse
+from published import parts, write_10x_folder
+
+from mmaavi.archives import extract
+from mmaavi.errors import InputError
+
+
+def with_input(folder: Path, entry: dict) -> None:
+    config = {
+        "title": "t",
+        "inputs": [entry | {"modality": "rna", "batch": "one"}],
+        "modalities": {"rna": {}},
+        "drop_empty": True,
+    }
+    (folder / "data.yaml").write_text(yaml.safe_dump(config))
+
+
+def object_array(path: Path) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([print, len], dtype=object), allow_pickle=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("format", "data", "indices", "indptr", "shape"):
+            archive.writestr(f"{name}.npy", buffer.getvalue())
+
+
+def huge_header(path: Path) -> None:
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1099511627776,), }".ljust(117) + b"\n"
+    content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("format", "data", "indices", "indptr", "shape"):
+            archive.writestr(f"{name}.npy", content)
+
+
+def deflate_bomb(path: Path) -> None:
+    sp.save_npz(path, sp.csr_matrix(np.eye(3)))
+    claimed = bytearray(path.read_bytes())
+    at = claimed.find(b"PK\x01\x02")
+    claimed[at + 24 : at + 28] = (2**32 - 2).to_bytes(4, "little")
+    path.write_bytes(claimed)
+
+
+def points_outside(path: Path) -> None:
+    x = sp.csr_matrix(np.eye(3))
+    np.savez(path, format=b"csr", data=x.data, indices=x.indices + 10**6, indptr=x.indptr, shape=x.shape)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (object_array, "no sparse matrix saved by scipy.*allow_pickle=False"),
+        (huge_header, "no sparse matrix saved by scipy"),
+        (deflate_bomb, "claims 4,.* bytes, more than it can hold"),
+        (points_outside, "no sparse matrix saved by scipy"),
+        (lambda path: path.write_bytes(b"PK\x03\x04 and no more"), "no sparse matrix saved by scipy"),
+        (lambda path: np.savez(path, x=np.eye(3)), "no sparse matrix saved by scipy"),
+        (
+            lambda path: sp.save_npz(path, sp.csr_matrix(np.eye(4))),
+            "is 4 cells x 4 features, but 3 cells and 3 features are named",
+        ),
+    ],
+)
+def test_bad_npz(tmp_path, spoil, message):
+    (tmp_path / "genes.txt").write_text("a\nb\nc\n")
+    (tmp_path / "cells.csv").write_text("id,x\n1,1\n2,1\n3,1\n")
+    spoil(tmp_path / "x.npz")
+    with_input(tmp_path, {"reader": "npz", "counts": "x.npz", "features": "genes.txt", "cells": "cells.csv"})
+    refuse(tmp_path, f"x.npz .*{message}|x.npz {message}")
+
+
+def cut_off(folder: Path) -> None:
+    file = folder / "out/matrix.mtx.gz"
+    file.write_bytes(file.read_bytes()[:200])
+
+
+def edit_gz(name: str, change):
+    def apply(folder: Path) -> None:
+        file = folder / "out" / name
+        file.write_bytes(gzip.compress(change(gzip.decompress(file.read_bytes()).decode()).encode()))
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("spoil", "entry", "message"),
+    [
+        (
+            lambda f: (f / "out/barcodes.tsv.gz").unlink(),
+            {},
+            "out has no barcodes .barcodes.tsv.gz.; in .* there is: features.tsv.gz",
+        ),
+        (lambda f: None, {"counts": "outs"}, "folder 'outs', which is neither .*did you mean 'out'"),
+        (
+            lambda f: None,
+            {"name": "Gene expression"},
+            "no features of the type 'Gene expression'; did you mean 'Gene Expression'",
+        ),
+        (lambda f: None, {}, "has the feature types Gene Expression, Peaks; say with 'name' or 'modalities'"),
+        (
+            edit_gz("matrix.mtx.gz", lambda t: t.replace("\n80 ", "\n81 ", 1)),
+            {"name": "Peaks"},
+            "claims the sizes 81 .*80 features",
+        ),
+        (edit_gz("matrix.mtx.gz", lambda t: t[: len(t) // 2]), {"name": "Peaks"}, "out cannot be read"),
+        (
+            edit_gz("matrix.mtx.gz", lambda t: "\n".join([*t.split("\n")[:2], "80 60 999999999999"])),
+            {"name": "Peaks"},
+            "claims 999999999999 values",
+        ),
+        (cut_off, {"name": "Peaks"}, "out cannot be read"),
+    ],
+)
+def test_bad_10x_folders(tmp_path, spoil, entry, message):
+    given = parts(n_cells=60, n_genes=20, n_proteins=6)
+    write_10x_folder(tmp_path / "out", {m: given[m] for m in ("rna", "atac")})
+    spoil(tmp_path)
+    with_input(tmp_path, {"reader": "10x_mtx", "counts": "out"} | entry)
+    refuse(tmp_path, message)
+
+
+def zip_of(path: Path, members: dict[str, bytes]) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def tar_of(path: Path, *members: tarfile.TarInfo, content: bytes = b"inside") -> None:
+    with tarfile.open(path, "w:gz") as archive:
+        for member in members:
+            archive.addfile(member, io.BytesIO(content) if member.isreg() else None)
+
+
+def entry(name: str, **settings) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    for key, value in settings.items():
+        setattr(info, key, value)
+    return info
+
+
+def lying_zip(path: Path, says: int) -> None:
+    zip_of(path, {"a.csv": b"1,2,3\n" * 1000})
+    content = bytearray(path.read_bytes())
+    for mark, offset in ((b"PK\x03\x04", 22), (b"PK\x01\x02", 24)):
+        at = content.find(mark)
+        content[at + offset : at + offset + 4] = says.to_bytes(4, "little")
+    path.write_bytes(content)
+
+
+def link(kind: bytes, target: str) -> tarfile.TarInfo:
+    return entry("a.csv", type=kind, linkname=target)
+
+
+ARCHIVES = {
+    "another name": ("a.zip", lambda p: zip_of(p, {"b.csv": b"x"}), "has no file 'a.csv'; did you mean 'b.csv'"),
+    "a folder": ("a.zip", lambda p: zip_of(p, {"a.csv/": b""}), "has no file 'a.csv'"),
+    "no zip": ("a.zip", lambda p: p.write_bytes(b"PK and no more"), "cannot be read from"),
+    "says less": ("a.zip", lambda p: lying_zip(p, 10), "cannot be read from"),
+    "says more": ("a.zip", lambda p: lying_zip(p, 2**31 - 1), "breaks off|cannot be read from"),
+    "a link": ("a.tar.gz", lambda p: tar_of(p, link(tarfile.SYMTYPE, "/etc/passwd")), "is no plain file"),
+    "a hard link": ("a.tar.gz", lambda p: tar_of(p, link(tarfile.LNKTYPE, "../../x")), "is no plain file"),
+    "a device": ("a.tar.gz", lambda p: tar_of(p, entry("a.csv", type=tarfile.CHRTYPE)), "is no plain file"),
+    "another name in a tar": ("a.tar.gz", lambda p: tar_of(p, entry("b.csv", size=6)), "no file 'a.csv'; did you mean 'b.csv'"),
+    "no tar": ("a.tar.gz", lambda p: p.write_bytes(b"\x1f\x8b\x08 and no more"), "cannot be read from"),
+}
+
+
+@pytest.mark.parametrize(("name", "make", "message"), ARCHIVES.values(), ids=ARCHIVES)
+def test_bad_archives(tmp_path, name, make, message):
+    make(tmp_path / name)
+    with pytest.raises(InputError, match=message):
+        extract(tmp_path / name, "a.csv", tmp_path / "to/a.csv")
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == [name]
+
+
+def test_no_path_of_an_archive_is_ever_used(tmp_path):
+    """Names that lead out of the folder (zip slip) are text to compare with: what is written has the name that was given."""
+    for evil in ("../../evil.csv", "/etc/evil.csv", "..\\evil.csv"):
+        zip_of(tmp_path / "a.zip", {evil: b"inside", "b.csv": b"good"})
+        extract(tmp_path / "a.zip", "b.csv", tmp_path / "to/b.csv")
+        extract(tmp_path / "a.zip", zipfile.ZipFile(tmp_path / "a.zip").namelist()[0], tmp_path / "to/c.csv")
+    tar_of(tmp_path / "a.tar.gz", entry("../../evil.csv", size=6), entry("./b.csv", size=6, mode=0o4777))
+    extract(tmp_path / "a.tar.gz", "b.csv", tmp_path / "to/d.csv")
+    assert (tmp_path / "to/d.csv").stat().st_mode & 0o7000 == 0
+    assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == ["a.tar.gz", "a.zip", "b.csv", "c.csv", "d.csv"]
+    assert not list(tmp_path.parent.glob("evil*"))
+
+
+def test_a_member_larger_than_allowed_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("mmaavi.archives.LARGEST_MEMBER", 1000)
+    zip_of(tmp_path / "a.zip", {"b.csv": bytes(10**6)})
+    with pytest.raises(InputError, match="has 1,000,000 bytes; .*1,000 allowed"):
+        extract(tmp_path / "a.zip", "b.csv", tmp_path / "to/b.csv")
+    assert not list((tmp_path / "to").iterdir())
