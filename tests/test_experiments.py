@@ -4,7 +4,7 @@ import pytest
 
 from mmaavi import experiments
 from mmaavi.errors import InputError
-from mmaavi.experiments import PACKAGE, Run, all_runs, check_names, check_settings, code_hash, expand
+from mmaavi.experiments import PACKAGE, Run, all_runs, check_names, check_settings, code_hash, expand, file_hash
 
 EXPERIMENT = {
     "datasets": [],
@@ -97,3 +97,12 @@ def test_imports_of_the_package_are_those_that_the_hash_sees():
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Import):  # `import mmaavi.x` would be overlooked
                 assert not any(alias.name.startswith("mmaavi") for alias in node.names), file
+
+
+def test_the_hash_does_not_depend_on_the_order_in_which_files_are_found(tmp_path):
+    files = []
+    for folder in "abcdef":
+        (tmp_path / folder).mkdir()
+        files.append(tmp_path / folder / "__init__.py")
+        files[-1].write_text(f"# {folder}")
+    assert file_hash(*files) == file_hash(*reversed(files)) == file_hash(*files[3:], *files[:3])

@@ -9,7 +9,7 @@ import yaml
 from conftest import ROOT
 from given import GOOD, write_good
 from published import ASSEMBLIES, parts, serving, write_10x_folder, write_published
-from test_workflow import copy_project, snakemake, succeed
+from test_workflow import copy_project, planned, snakemake, succeed
 
 EXAMPLE = dict(re.findall(r"`(\w+\.yaml)`:\n\n```yaml\n(.*?)```", (ROOT / "config/README.md").read_text(), flags=re.DOTALL))
 QUICK = "variants: {mmaavi: {default: {n_steps: 20, width: 32}}, pca: {default: {}}}\n"  # in place of minutes of training
@@ -53,7 +53,9 @@ def test_the_example_is_short():
 
 def test_the_check_of_the_example_says_what_the_mosaic_is(study):
     project, folder, mirror = study
-    text = succeed(project, "check", "--configfile", str(folder / "my.yaml"), "--config", f"mirror={mirror}")
+    options = ["check", "--configfile", str(folder / "my.yaml"), "--config", f"mirror={mirror}"]
+    text = succeed(project, *options)
+    assert planned(project, *options) == {"check": 1}  # which only prints
     assert "samples / full: 240 cells in 3 batches, 3 modalities" in text
     for row in (r"sample1 +80 +[\d,]+ / [\d,]+ / [\d.]+% +[\d,]+ / [\d,]+ / [\d.]+% +-", r"sample3 +80 +- +[\d,]+ / .* +-"):
         assert re.search(row, text), row

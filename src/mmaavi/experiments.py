@@ -117,9 +117,9 @@ def code_hash(*files: str | Path) -> str:
 
 
 def file_hash(*files: str | Path) -> str:
-    """Hash of the content of files, in the order of their names."""
+    """Hash of the content of files, in the order of their paths."""
     digest = hashlib.sha256()
-    for file in sorted(map(Path, files), key=lambda f: f.name):
+    for file in sorted(map(Path, files)):  # by whole path: several are called __init__.py
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -41,7 +41,7 @@ def read_hdf5(locate, _modality: str, counts: str, group: str = "matrix") -> ad.
 
 
 def read_h5ad(
-    locate, modality: str, counts: str, name: str | None = None, layer: str | None = None, keep_features: str | None = None
+    locate, _modality: str, counts: str, name: str | None = None, layer: str | None = None, keep_features: str | None = None
 ) -> ad.AnnData:
     """AnnData; ``name`` chooses features by ``var['feature_types']`` where the file holds several modalities."""
     with opened(counts, locate(counts)) as file:
