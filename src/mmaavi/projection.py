@@ -1,6 +1,7 @@
 """Datasets of a mosaic, which of them share features, and values carried from one to the next by least squares (StabMap)."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import networkx as nx
 import numpy as np
@@ -14,7 +15,7 @@ from .normalisation import log_normalised
 
 @dataclass(frozen=True)
 class Dataset:
-    """Cells measured alike: their place in the mosaic, values (n, G) over all modalities, and the features that they have (G,)."""
+    """Cells measured alike: their rows in the mosaic, values (n, G) over all modalities, and the features that they have (G,)."""
 
     rows: np.ndarray
     values: sp.csr_array
@@ -46,8 +47,12 @@ def pca(x, n: int) -> PCA:
     return PCA(n, svd_solver="arpack", random_state=0).fit(x)
 
 
-def hop(start: Dataset, end: Dataset, scores: np.ndarray, last: bool, n_subset: int = 50, max_features: int = 1000) -> np.ndarray:
-    """Scores of the cells of ``end``, from those of ``start`` (n, k) by least squares on what both datasets have."""
+def hop(start: Dataset, end: Dataset, scores: np.ndarray, last: bool, n_subset: int, max_features: int) -> np.ndarray:
+    """Scores of the cells of ``end``, from those of ``start`` (n, k) by least squares on what both datasets have.
+
+    What they have is reduced to ``n_subset`` principal components of ``start``; in the ``last`` hop its ``max_features`` most
+    variable features are read as they are, where there are more cells than these.
+    """
     shared = np.flatnonzero(start.has & end.has)
     known, asked = start.values[:, shared], end.values[:, shared]
     if last and len(start.rows) > min(len(shared), max_features) + 1:
@@ -59,3 +64,10 @@ def hop(start: Dataset, end: Dataset, scores: np.ndarray, last: bool, n_subset: 
         known, asked = axes.transform(known), axes.transform(asked)
     known, asked = (np.column_stack([np.ones(len(x)), x]).astype(np.float64) for x in (known, asked))
     return asked @ np.linalg.lstsq(known, scores, rcond=None)[0]
+
+
+def carry(path: list[Dataset], scores: np.ndarray, n_subset: int = 50, max_features: int = 1000) -> np.ndarray:
+    """Scores (n, k) of the first dataset's cells, carried along a path to those of its last one."""
+    for i, (start, end) in enumerate(pairwise(path)):
+        scores = hop(start, end, scores, i == len(path) - 2, n_subset, max_features)
+    return scores

@@ -1,9 +1,10 @@
 """GLUE (Cao & Gao 2022, Nature Biotechnology 40, 1458), PyPI scglue 0.4.1, with the mosaic's guidance graph.
 
-Input: counts (negative binomial); encoders read 100 principal components of scaled log-normalised values, or 100 LSI components of
-ATAC, as in its tutorials. Each modality is one of its datasets, with the mosaic's batches; cells in several of them are paired by name
-(``PairedSCGLUEModel``), and their state is the mean over modalities. Settings are its defaults: 50 latent dimensions, epochs by the number
-of cells, its own early stop. Expected values are decoded from the first modality that a cell has.
+Input: counts (negative binomial); encoders read 100 principal components of scaled log-normalised values, or 100 LSI
+components of ATAC, as in its tutorials. Each modality is one of its datasets, with the mosaic's batches; cells in several of
+them are paired by name (``PairedSCGLUEModel``), and their state is the mean over modalities. Settings are its defaults: 50
+latent dimensions, epochs by the number of cells, its own early stop. Expected values are decoded from the first modality
+that a cell has.
 """
 
 from tempfile import TemporaryDirectory

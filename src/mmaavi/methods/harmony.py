@@ -10,6 +10,7 @@ from ..mosaic import Mosaic
 from . import Result, pca
 
 PACKAGES = ("harmonypy",)
+ENVIRONMENT = "peers"
 
 
 def unsupported(mosaic: Mosaic) -> str | None:

@@ -1,9 +1,10 @@
 """MIDAS (He et al. 2024, Nature Biotechnology 42, 1594), PyPI scmidas 0.3.0.
 
-Input: counts of RNA, protein and ATAC; ATAC is binarised by it, and encoded by chromosome where the peaks have coordinates. Settings are
-the defaults of its one call ``scmidas.integrate`` (65 epochs of every batch resampled to the largest, 128 cells a step, learning rate 3e-4;
-32 biological latent dimensions). Its authors advise 1000 to 2000 epochs, 256 cells a step and 1e-4 for full datasets, which is
-hours on a CPU: a variant can ask for them. It draws no validation cells and has no early stop.
+Input: counts of RNA, protein and ATAC; ATAC is binarised by it, and encoded by chromosome where the peaks have coordinates.
+Settings are the defaults of its one call ``scmidas.integrate`` (65 epochs of every batch resampled to the largest, 128 cells
+a step, learning rate 3e-4; 32 biological latent dimensions). Its authors advise 1000 to 2000 epochs, 256 cells a step and
+1e-4 for full datasets, which is hours on a CPU: a variant can ask for them. It draws no validation cells and has no early
+stop.
 """
 
 from functools import cache

@@ -1,9 +1,10 @@
 """scMoMaT (Zhang et al. 2023, Nature Communications 14, 384): joint matrix tri-factorisation, PyPI scmomat 0.2.2.
 
-Input, as in its authors' scripts: ATAC binarised; RNA quantile-normalised; protein logged and quantile-normalised; both divided by
-their maximum. Cells with ATAC and no RNA get binarised gene activity from the guidance graph as RNA. The embedding is the cell factors,
-30 of them; defaults are the package's (4000 iterations of 10% of cells and features, learning rate 0.01, lambda 0.001). All
-matrices are dense. Its post-processing gives a neighbourhood graph and no embedding, and is left out.
+Input, as in its authors' scripts: ATAC binarised; RNA quantile-normalised; protein logged and quantile-normalised; both
+divided by their maximum. Cells with ATAC and no RNA get binarised gene activity from the guidance graph as RNA. The
+embedding is the cell factors, 30 of them; defaults are the package's (4000 iterations of 10% of cells and features, learning
+rate 0.01, lambda 0.001). All matrices are dense. Its post-processing gives a neighbourhood graph and no embedding, and is
+left out.
 """
 
 from contextlib import redirect_stdout

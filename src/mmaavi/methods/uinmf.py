@@ -1,9 +1,9 @@
 """UINMF (Kriebel & Welch 2022, Nature Communications 13, 780): LIGER with unshared features, written here from the paper.
 
-Input: counts at one depth, scaled within each batch by the root mean square of each feature and not centred. Batches with ATAC and no
-RNA get gene activity from the guidance graph, as LIGER does. Features that all batches then have are shared, the others
-unshared. Defaults are those of rliger 2's ``runUINMF`` and ``quantileNorm``: 20 factors, lambda 5, 30 iterations, 50 quantiles, 20
-neighbours.
+Input: counts at one depth, scaled within each batch by the root mean square of each feature and not centred. Batches with
+ATAC and no RNA get gene activity from the guidance graph, as LIGER does. Features that all batches then have are shared, the
+others unshared. Defaults are those of rliger 2's ``runUINMF`` and ``quantileNorm``: 20 factors, lambda 5, 30 iterations, 50
+quantiles, 20 neighbours.
 """
 
 import numpy as np
