@@ -53,6 +53,12 @@ def save_embedding(
         adata.write_h5ad(partial)
 
 
+def save_not_run(path: str, mosaic: Mosaic, reason: str) -> None:
+    """Write, in place of an embedding, why the method was not run: ``uns['not_run']``."""
+    with replacing(path) as partial:
+        ad.AnnData(obs=pd.DataFrame(index=mosaic.cells), uns={"not_run": reason}).write_h5ad(partial)
+
+
 def read_labels(path: str) -> pd.DataFrame:
     """``batch``, ``pattern`` and label columns by cell id, all as text."""
     return pd.read_csv(path, sep="\t", dtype=str).set_index("cell")

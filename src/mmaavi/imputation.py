@@ -54,10 +54,12 @@ def imputation_scores(mosaic: Mosaic, truth: Mosaic, result: Result, seed: int =
     return scores
 
 
-def knn_imputed(mosaic: Mosaic, embedding: np.ndarray, cells: pd.Index, modality: str) -> np.ndarray:
+def knn_imputed(
+    mosaic: Mosaic, embedding: np.ndarray, cells: pd.Index, modality: str, n_neighbours: int = N_NEIGHBOURS
+) -> np.ndarray:
     """Mean share of each feature in the nearest cells that have the modality, of shape (len(cells), G_m)."""
     has = mosaic.measured[modality].to_numpy()
-    model = NearestNeighbors(n_neighbors=min(N_NEIGHBOURS, int(has.sum())), algorithm="brute").fit(embedding[has])
+    model = NearestNeighbors(n_neighbors=min(n_neighbours, int(has.sum())), algorithm="brute").fit(embedding[has])
     near = model.kneighbors(embedding[mosaic.cells.get_indexer(cells)], return_distance=False)  # (n, k)
     n, k = near.shape
     average = sp.csr_array((np.full(n * k, 1 / k), near.ravel(), np.arange(0, n * k + 1, k)), shape=(n, int(has.sum())))

@@ -62,8 +62,7 @@ def integration_scores(
     """
     x = np.ascontiguousarray(embedding, dtype=np.float32)
     if len(x) <= MOST_NEIGHBOURS:
-        note = f"{len(x)} cells with a label are too few: more than {MOST_NEIGHBOURS} are needed"
-        return [Score(m, "all", np.nan, note) for m in [*AGGREGATES, *BIO, *BATCH, *MOSAIC]]
+        return no_scores(f"{len(x)} cells with a label are too few: more than {MOST_NEIGHBOURS} are needed")
     near = neighbours(x, MOST_NEIGHBOURS)
     clusters = near.subset_neighbors(N_NEIGHBOURS["clusters"])
     scores = [
@@ -85,6 +84,11 @@ def integration_scores(
         attempt("graph_connectivity", lambda: scib_metrics.graph_connectivity(clusters, labels)),
     ]
     return scores + aggregates(scores) + label_transfer(x, labels, batch)
+
+
+def no_scores(note: str) -> list[Score]:
+    """All scores of an integration as missing, for one reason."""
+    return [Score(m, "all", np.nan, note) for m in [*AGGREGATES, *BIO, *BATCH, *MOSAIC]]
 
 
 def neighbours(x: np.ndarray, n_neighbors: int) -> NeighborsResults:

@@ -34,6 +34,15 @@ COLOURS = [
 MISSING = "#D9D9D9"
 METHOD_NAMES = {
     "mmaavi": "mmAAVI",
+    "scmomat": "scMoMaT",
+    "midas": "MIDAS",
+    "multivi": "MultiVI",
+    "totalvi": "totalVI",
+    "glue": "GLUE",
+    "stabmap": "StabMap",
+    "uinmf": "UINMF",
+    "multimap": "MultiMAP",
+    "harmony": "Harmony",
     "pca": "PCA, zero-filled",
     "shuffled": "Shuffled (lower bound)",
     "cell_type": "Cell types (upper bound)",
@@ -66,7 +75,7 @@ def umap_grid(umap: pd.DataFrame, labels: pd.DataFrame, methods: list[str], titl
     Parameters
     ----------
     umap
-        ``x, y, method`` by cell id.
+        ``x, y, method`` by cell id; without the methods that were not run.
     labels
         ``batch, pattern`` and label columns by cell id.
     methods
@@ -80,7 +89,9 @@ def umap_grid(umap: pd.DataFrame, labels: pd.DataFrame, methods: list[str], titl
     figure = Figure(figsize=(2.5 * len(columns), 2.35 * len(methods) + 1.2), layout="constrained")
     axes = figure.subplots(len(methods), len(columns), squeeze=False)
     for row, method in zip(axes, methods, strict=True):
-        points = umap[umap["method"] == method].loc[labels.index].iloc[order]
+        points = umap[umap["method"] == method].reindex(labels.index).iloc[order]
+        if points["x"].isna().all():
+            row[0].text(0.5, 0.5, "not run", ha="center", va="center", color="0.45", transform=row[0].transAxes)
         for axis, column in zip(row, columns, strict=True):
             colour = colours_of(labels[column])
             axis.scatter(
@@ -116,7 +127,8 @@ def score_panels(summary: pd.DataFrame, scores: pd.DataFrame, title: str) -> Fig
     summary
         ``method, variant, metric, group, mean, low, high, n_seeds``, as :func:`mmaavi.metrics.summarise` gives it.
     scores
-        The same before averaging, with ``seed`` and ``value``.
+        The same before averaging, with ``seed``, ``value`` and ``note``. Methods that were not run, or failed, are named below
+        the panels with the reason.
     title
         Of the dataset.
     """
@@ -130,6 +142,8 @@ def score_panels(summary: pd.DataFrame, scores: pd.DataFrame, title: str) -> Fig
     names = {metric: name for metrics in families.values() for metric, name in metrics.items()}
     summary, scores = (_named(_one_row_a_metric(table)) for table in (summary, scores))
     methods = list(dict.fromkeys(summary["name"]))
+    notes = scores[["name", "note"]].astype(str).drop_duplicates()
+    notes = notes[notes["note"].str.match("not run: |failed: ")].set_index("name")["note"]
     place = {name: -i for i, name in enumerate(methods)}
     colour = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(methods)}
     families = {f: [m for m in metrics if (summary["metric"] == m).any()] for f, metrics in families.items()}
@@ -154,7 +168,8 @@ def score_panels(summary: pd.DataFrame, scores: pd.DataFrame, title: str) -> Fig
                         f"{line['mean']:.2f}", (line["mean"], y), (0, 4), textcoords="offset points", ha="center", fontsize=6
                     )
                 else:
-                    axis.text(0.02, y, "not defined", fontsize=6, va="center", color="0.45")
+                    status = notes[[line["name"]]].iloc[0].split(":")[0] if line["name"] in notes else "not defined"
+                    axis.text(0.02, y, status, fontsize=6, va="center", color="0.45")
             dots = scores[scores["metric"] == metric]
             axis.scatter(dots["value"], dots["name"].map(place), s=5, color="0.25", zorder=3, linewidth=0)
             axis.set(xlim=(-0.03, 1.06), ylim=(-len(methods) + 0.4, 0.75), yticks=list(place.values()))
@@ -165,6 +180,7 @@ def score_panels(summary: pd.DataFrame, scores: pd.DataFrame, title: str) -> Fig
                 axis.axvline(baseline[metric], color="0.45", ls=":", lw=1)
             axis.set_title(names[metric] + (" (lower is better)" if metric in LOWER_IS_BETTER else ""))
         row[0].set_ylabel(family, fontweight="bold", labelpad=8)
+    figure.supxlabel("\n".join(f"{name} {note}" for name, note in notes.items()), fontsize=6.5, x=0.01, ha="left")
     figure.suptitle(title)
     return figure
 
@@ -256,9 +272,9 @@ def cost_panels(cost: pd.DataFrame) -> Figure:
     Parameters
     ----------
     cost
-        ``dataset, method, variant, seed, fit_seconds, peak_memory_gib``.
+        ``dataset, method, variant, seed, fit_seconds, peak_memory_gib``; rows without a time are left out.
     """
-    cost = _named(cost)
+    cost = _named(cost.dropna(subset="fit_seconds"))
     methods, datasets = list(dict.fromkeys(cost["name"])), list(dict.fromkeys(cost["dataset"]))
     figure = Figure(figsize=(7.2, 0.3 * len(methods) * len(datasets) ** 0.5 + 1.5), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)

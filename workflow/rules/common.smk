@@ -1,10 +1,15 @@
 import sys
+from dataclasses import astuple
 from pathlib import Path
+
+from snakemake.logging import logger
+from snakemake_interface_executor_plugins.settings import DeploymentMethod
 
 ROOT = Path(workflow.basedir).parent
 sys.path.insert(0, str(ROOT / "src"))  # scripts inherit this path, in every environment
 
 from mmaavi import sources
+from mmaavi.availability import environment, failures, not_installed
 from mmaavi.configuration import checked, read_config
 from mmaavi.errors import InputError, nearest
 from mmaavi.experiments import all_runs, check_assemblies, check_names, check_settings, code_hash, file_hash
@@ -55,6 +60,18 @@ wildcard_constraints:
     seed="[0-9]+",
     source="|".join(map(re.escape, SOURCES)),
     assembly="|".join(map(re.escape, ASSEMBLIES)),
+
+
+# Without conda there is one environment: what it lacks is said at once, and declared in the tables.
+CONDA = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+NOT_HERE = {} if CONDA else not_installed(dict.fromkeys(run.method for run in RUNS))
+if NOT_HERE and workflow.is_main_process:
+    logger.warning(
+        "Not run: " + "; ".join(f"{m} ({why})" for m, why in NOT_HERE.items()) + ". `make peers`, or --use-conda, installs them."
+    )
+# Runs that failed are tried again, or shown as such beside all others.
+FAILED = failures(RUNS) if config["failed"] == "show" else {}
+RUNS = [run for run in RUNS if run not in FAILED]
 
 
 def script_hash(script, *modules):

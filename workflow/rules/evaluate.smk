@@ -81,7 +81,8 @@ rule tables:
     threads: 1
     params:
         jobs=job_benchmarks(),
-        runs=[[run.dataset, run.scenario, run.method, run.variant, run.seed] for run in RUNS],
+        runs=[list(astuple(run)) for run in RUNS],
+        failed=[(list(astuple(run)), line) for run, line in FAILED.items()],
         code=script_hash("tables.py"),
     message:
         "Collecting scores, time and memory"

@@ -12,12 +12,13 @@ rule integrate:
     benchmark:
         "results/{dataset}/{scenario}/{method}/{variant}/seed{seed}/benchmark.tsv"
     conda:
-        "../../envs/main.yaml"
+        lambda wildcards: f"../../envs/{environment(wildcards.method)}.yaml"
     threads: 2
     resources:
         mem_mb=8000,
     params:
         settings=settings_of,
+        not_here=lambda wildcards: NOT_HERE.get(wildcards.method, ""),
         code=lambda wildcards: script_hash("integrate.py", f"methods/{wildcards.method}.py"),
     message:
         "Integrating {wildcards.dataset}/{wildcards.scenario} by {wildcards.method}/{wildcards.variant}, seed {wildcards.seed}"

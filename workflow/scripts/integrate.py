@@ -1,6 +1,8 @@
-"""Run one method with one seed; keep its embedding, training log and time."""
+"""Run one method with one seed; keep its embedding, training log and time, or why it cannot run."""
 
+import logging
 import resource
+import sys
 import time
 from inspect import signature
 
@@ -8,26 +10,40 @@ import pandas as pd
 import torch
 from threadpoolctl import threadpool_limits
 
-from mmaavi.embedding import read_labels, save_embedding
+from mmaavi.embedding import read_labels, save_embedding, save_not_run
 from mmaavi.files import write_table
 from mmaavi.imputation import imputation_scores
 from mmaavi.logs import log_to
-from mmaavi.methods import load_method
+from mmaavi.methods import load_method, unsupported
 from mmaavi.mosaic import load
 from mmaavi.scenarios import only
 
 MANY_FEATURES = 5000
 
+
+def keep(history: pd.DataFrame, imputation: list) -> None:
+    rows = pd.DataFrame([vars(score) for score in imputation], columns=["metric", "group", "value", "note"])
+    write_table(rows, snakemake.output.imputation, index=False)
+    write_table(history, snakemake.output.history, index=False)
+
+
 log_to(snakemake.log[0])
 mosaic = load(snakemake.input.mosaic)
-# Layers of a few thousand features are done before a second thread has started.
+name = snakemake.wildcards.method
+if reason := snakemake.params.not_here or unsupported(name, mosaic):
+    logging.warning("not run: %s", reason)
+    keep(pd.DataFrame(), [])
+    save_not_run(snakemake.output.embedding, mosaic, reason)
+    sys.exit()
+
+method = load_method(name)
+# Layers of a few thousand features are done before a second thread has started. The same threads for all methods.
 threads = snakemake.threads if sum(mosaic.n_features.values()) > MANY_FEATURES else 1
 torch.set_num_threads(threads)
 threadpool_limits(threads)
 settings = {k: v for k, v in snakemake.params.settings.items() if k != "labels"}
 if snakemake.params.settings.get("labels"):
     settings["labels"] = read_labels(snakemake.input.labels).iloc[:, 2]  # after batch and pattern: the first label column
-method = load_method(snakemake.wildcards.method)
 # A training that was killed goes on from here.
 resume = {"checkpoint": f"{snakemake.output.embedding}.checkpoint"} if "checkpoint" in signature(method).parameters else {}
 start = time.perf_counter()
@@ -43,6 +59,4 @@ if result.embed and len(truth.cells):
         cells = only(mosaic, truth, modality)
         halves[modality] = pd.DataFrame(result.embed(cells), index=cells.cells)
 save_embedding(snakemake.output.embedding, mosaic, truth, result, halves, settings, cost)
-imputation = [vars(score) for score in imputation_scores(mosaic, truth, result)]
-write_table(pd.DataFrame(imputation, columns=["metric", "group", "value", "note"]), snakemake.output.imputation, index=False)
-write_table(result.history, snakemake.output.history, index=False)
+keep(result.history, imputation_scores(mosaic, truth, result))

@@ -5,20 +5,28 @@ import pandas as pd
 
 from mmaavi.files import write_table
 from mmaavi.logs import log_to
-from mmaavi.metrics import summarise
+from mmaavi.metrics import no_scores, summarise
 
 log_to(snakemake.log[0])
 RUN = ["dataset", "scenario", "method", "variant"]
-scores = pd.concat([pd.read_csv(path, sep="\t") for path in snakemake.input.scores], ignore_index=True)
+tables = [pd.read_csv(path, sep="\t") for path in snakemake.input.scores]
+for run, last_line in snakemake.params.failed:
+    rows = pd.DataFrame([vars(score) for score in no_scores(f"failed: {last_line}")])
+    tables.append(rows.assign(**dict(zip([*RUN, "seed"], run, strict=True))))
+scores = pd.concat(tables, ignore_index=True)
 write_table(scores, snakemake.output.scores, index=False)
 write_table(summarise(scores, [*RUN, "metric", "group"]), snakemake.output.summary, index=False, float_format="%.4f")
 
 rows = []
 for run, benchmark, embedding in zip(snakemake.params.runs, snakemake.input.benchmarks, snakemake.input.embeddings, strict=True):
-    job = pd.read_csv(benchmark, sep="\t").iloc[0]
-    fit = float(ad.read_h5ad(embedding, backed="r").uns["seconds"])
-    rows.append([*run, fit, job["s"], job["max_rss"] / 1024])
-columns = [*RUN, "seed", "fit_seconds", "job_seconds", "peak_memory_gib"]
+    about = ad.read_h5ad(embedding, backed="r").uns
+    if "not_run" in about:
+        rows.append([*run, None, None, None, f"not run: {about['not_run']}"])
+    else:
+        job = pd.read_csv(benchmark, sep="\t").iloc[0]
+        rows.append([*run, float(about["seconds"]), job["s"], job["max_rss"] / 1024, ""])
+rows += [[*run, None, None, None, f"failed: {last_line}"] for run, last_line in snakemake.params.failed]
+columns = [*RUN, "seed", "fit_seconds", "job_seconds", "peak_memory_gib", "note"]
 write_table(pd.DataFrame(rows, columns=columns), snakemake.output.cost, index=False, float_format="%.3f")
 
 jobs = pd.concat([pd.read_csv(path, sep="\t").assign(job=job) for job, path in snakemake.params.jobs.items()])

@@ -12,9 +12,12 @@ N_NEIGHBOURS = 15
 
 log_to(snakemake.log[0])
 cells = read_labels(snakemake.input.labels).index
-tables = []
+tables = [pd.DataFrame({"x": [], "y": [], "method": []}, index=cells[:0])]
 for method, path in zip(snakemake.params.methods, snakemake.input.embeddings, strict=True):
-    x = read_embedding(path, cells).obsm["X_emb"]
+    adata = read_embedding(path, cells)
+    if "not_run" in adata.uns:
+        continue
+    x = adata.obsm["X_emb"]
     near = neighbours(x, N_NEIGHBOURS)  # exact, and without a minute of compilation
     layout = UMAP(n_neighbors=N_NEIGHBOURS, min_dist=0.5, precomputed_knn=(near.indices, near.distances), random_state=0)
     tables.append(pd.DataFrame(layout.fit_transform(x), index=cells, columns=["x", "y"]).assign(method=method))

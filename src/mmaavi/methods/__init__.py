@@ -1,15 +1,24 @@
 """Methods that make an embedding: one file each, all with the same function ``run``.
 
-``run(mosaic, seed, labels=None, **settings) -> Result``; ``labels`` (by cell id) reach only variants that ask for them.
+``run(mosaic, seed, labels=None, **settings) -> Result``; ``labels`` (by cell id) reach only variants that ask for them. A
+file may also declare:
+
+``PACKAGES``
+    Names of what ``run`` imports beyond the main stack: imported before its time is taken, and missed in one clear message.
+``ENVIRONMENT``
+    The file of ``envs/`` that holds them; by default ``main``.
+``unsupported(mosaic) -> str | None``
+    Why the method cannot run on a mosaic, or None; without it the method runs on all.
 """
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 
+from ..errors import listing
 from ..mosaic import Mosaic
 
 
@@ -30,7 +39,7 @@ class Result:
     embed
         Embeds other cells with the same features; None where the method cannot.
     impute
-        Gives expected values of a modality in some cells, of shape (n_cells, G_m); None where the method cannot.
+        Gives expected values of a modality in some of the mosaic's cells, of shape (n, G_m); None where the method cannot.
     """
 
     embedding: np.ndarray
@@ -42,11 +51,23 @@ class Result:
 
 
 def load_method(name: str) -> Callable[..., Result]:
-    """The function ``run`` of a method."""
-    return importlib.import_module(f"{__name__}.{name}").run
+    """The function ``run`` of a method, with the packages that it needs imported."""
+    module = importlib.import_module(f"{__name__}.{name}")
+    for package in getattr(module, "PACKAGES", ()):
+        importlib.import_module(package)
+    return module.run
 
 
 def unsupported(method: str, mosaic: Mosaic) -> str | None:
     """Why a method cannot run on a mosaic, as it declares; None where it can. Imports nothing beyond the main stack."""
     declared = getattr(importlib.import_module(f"{__name__}.{method}"), "unsupported", None)
     return declared(mosaic) if declared else None
+
+
+def beyond(mosaic: Mosaic, known: Iterable[str]) -> str | None:
+    """Why a method that only knows some modalities cannot run: those that it does not know, or that are no counts."""
+    unknown = [m for m in mosaic.modalities if m not in known]
+    if unknown:
+        return f"it has no model of {listing(unknown)}, only of {listing(known)}"
+    odd = [m for m in mosaic.modalities if mosaic.likelihood_of(m) == "normal"]
+    return f"it needs counts, which the values of {listing(odd)} are not" if odd else None

@@ -1,0 +1,204 @@
+"""Every method by one rule: what it declares, what it gives, and that nothing else decides its scores."""
+
+import inspect
+import re
+from dataclasses import replace
+from importlib.util import find_spec
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from conftest import ROOT, small_mosaic
+
+from mmaavi import availability, methods
+from mmaavi.embedding import read_embedding, save_embedding
+from mmaavi.experiments import Run, known_methods
+from mmaavi.metrics import integration_scores
+from mmaavi.mosaic import Mosaic
+
+CONTROLS = ("cell_type", "shuffled")
+PEERS = sorted(set(known_methods()) - {*CONTROLS, "mmaavi"})
+# A few steps: what is tested is that each runs as it says, not how well.
+BRIEF = {
+    "scmomat": {"T": 5, "K": 8},
+    "midas": {"max_epochs": 1, "dims_shared_enc": [32], "dims_shared_dec": [32]},
+    "multivi": {"max_epochs": 1},
+    "totalvi": {"max_epochs": 1},
+    "glue": {"max_epochs": 8, "latent_dim": 8},
+    "uinmf": {"n_iterations": 3},
+    "stabmap": {},
+    "harmony": {},
+    "pca": {},
+}
+IMPUTES = {"midas", "multivi", "totalvi", "stabmap", "glue"}
+
+
+def without(mosaic: Mosaic, *modalities: str) -> Mosaic:
+    """The cells of some modalities, with the others' features and links left out."""
+    kept = [m for m in mosaic.modalities if m not in modalities]
+    sizes = np.repeat(mosaic.modalities, list(mosaic.n_features.values()))
+    columns = np.flatnonzero(np.isin(sizes, kept))
+    left = replace(
+        mosaic,
+        counts={m: mosaic.counts[m] for m in kept},
+        measured=mosaic.measured[kept],
+        var={m: mosaic.var[m] for m in kept},
+        guidance=None if mosaic.guidance is None else mosaic.guidance[columns][:, columns],
+    )
+    return left.take(left.measured.any(axis=1).to_numpy())
+
+
+def fitting(method: str, mosaic: Mosaic) -> Mosaic:
+    """The part of the mosaic that the method supports."""
+    return without(mosaic, "atac") if method == "totalvi" else mosaic
+
+
+def run(method: str, mosaic: Mosaic, seed: int = 0) -> methods.Result:
+    for package in availability.declared(method, "PACKAGES", ()):
+        if find_spec(package) is None:
+            pytest.skip(f"{package} is not installed (make peers)")
+    return methods.load_method(method)(mosaic, seed, **BRIEF[method])
+
+
+@pytest.mark.parametrize("method", [m for m in PEERS if m != "multimap"])
+def test_a_method_embeds_and_imputes_every_cell_and_repeats_itself(mosaic, method):
+    mosaic = fitting(method, mosaic)
+    assert methods.unsupported(method, mosaic) is None
+    result = run(method, mosaic)
+    assert result.embedding.shape[0] == len(mosaic.cells)
+    assert np.isfinite(result.embedding).all()
+    assert (result.embedding.std(axis=0) > 0).any()
+    assert (result.impute is not None) == (method in IMPUTES)
+    if result.impute:
+        some = mosaic.take(np.arange(5, len(mosaic.cells), 29))
+        for m, n in mosaic.n_features.items():
+            values = result.impute(some, m)
+            assert values.shape == (len(some.cells), n)
+            assert np.isfinite(values).all()
+            assert (values >= 0).all()
+    if result.embed:
+        assert result.embed(mosaic.take(np.arange(10))).shape == (10, result.embedding.shape[1])
+    np.testing.assert_allclose(run(method, mosaic).embedding, result.embedding, rtol=1e-3, atol=1e-4)
+
+
+def test_no_method_but_the_control_and_the_supervised_one_takes_labels():
+    takes = {
+        m
+        for m in known_methods()
+        if "labels"
+        in inspect.signature(methods.load_method.__globals__["importlib"].import_module(f"mmaavi.methods.{m}").run).parameters
+    }
+    assert takes == {"cell_type", "stabmap"}
+
+
+DIAGONAL = {"batch1": ["atac", "protein"], "batch2": ["rna", "atac"], "batch3": ["rna", "protein"]}
+
+
+@pytest.mark.parametrize(
+    ("method", "change", "reason"),
+    [
+        ("multivi", lambda m: without(m, "atac"), "it is a model of RNA and ATAC, and one of the two is missing"),
+        ("totalvi", lambda m: m, "it has no model of atac, only of rna, protein"),
+        ("totalvi", lambda m: without(m, "protein", "atac"), "it is a model of RNA and protein, and one of the two is missing"),
+        (
+            "midas",
+            lambda m: replace(m, likelihoods={"protein": "normal"}),
+            "it needs counts, which the values of protein are not",
+        ),
+        ("glue", lambda m: replace(m, guidance=None), "it needs a guidance graph, and the dataset has none"),
+        ("glue", lambda m: without(m, "rna"), "which does not reach atac, protein"),
+        ("stabmap", "diagonal", "some batches share no features with others"),
+        ("uinmf", "diagonal", "no modality is shared by all batches, not even as gene activity"),
+        ("multimap", "diagonal", "two batches share no features, not even by gene activity"),
+        ("harmony", lambda m: m.take((m.obs["batch"] == "batch1").to_numpy()), "there is only one"),
+        ("scmomat", lambda m: m.take(np.r_[0:90, 91]).take(np.r_[0:8]), "it trains on a tenth of each group of cells"),
+        ("pca", lambda m: m, None),
+        ("uinmf", lambda m: m, None),  # by gene activity
+        ("multimap", lambda m: without(m, "protein"), None),
+    ],
+)
+def test_what_a_method_cannot_do_is_declared(mosaic, method, change, reason):
+    if change == "diagonal":
+        shown = mosaic.measured.copy()
+        for batch, hidden in DIAGONAL.items():
+            shown.loc[(mosaic.obs["batch"] == batch).to_numpy(), hidden] = False
+        mosaic = mosaic.with_measured(shown)
+        mosaic = mosaic.take(shown.any(axis=1).to_numpy())
+    else:
+        mosaic = change(mosaic)
+    said = methods.unsupported(method, mosaic)
+    assert said is None if reason is None else reason in said
+
+
+def test_embeddings_are_joined_by_cell_id(tmp_path, rng):
+    """Cells and batches in another order, and the same scores."""
+    mosaic = small_mosaic()
+    n = len(mosaic.cells)
+    label = np.array(["a", "b", "c"])[rng.integers(0, 3, n)]
+    x = np.eye(3)[np.searchsorted(["a", "b", "c"], label)] + 0.3 * rng.normal(size=(n, 3))
+    batch, pattern = mosaic.obs["batch"].to_numpy(), mosaic.patterns.to_numpy()
+    order = np.argsort(-np.unique(batch, return_inverse=True)[1] * n - rng.permutation(n))  # batches backwards, cells at random
+    tables = []
+    for name, rows in (("as_it_is", np.arange(n)), ("changed", order)):
+        there = mosaic.take(rows)
+        save_embedding(tmp_path / name, there, there.take(there.cells[:0]), methods.Result(x[rows]), {}, {}, {})
+        adata = read_embedding(tmp_path / name, mosaic.cells)
+        scores = integration_scores(adata.obsm["X_emb"], label, batch, pattern, x)
+        tables.append({s.metric: s.value for s in scores if s.group == "all"})
+    assert tables[0] == pytest.approx(tables[1], abs=1e-12, nan_ok=True)
+    assert np.isfinite(tables[0]["total"])
+
+
+def test_what_a_file_declares_is_read_without_importing_it():
+    for method in known_methods():
+        module = __import__(f"mmaavi.methods.{method}", fromlist=["run"])
+        assert availability.declared(method, "PACKAGES", ()) == getattr(module, "PACKAGES", ())
+        assert availability.environment(method) == getattr(module, "ENVIRONMENT", "main")
+        assert module.__doc__, method
+        assert len(inspect.getsource(module).splitlines()) < 100, method
+
+
+def test_every_environment_holds_the_packages_of_its_methods():
+    distribution = {"scvi": "scvi-tools"}
+    for method in PEERS:
+        text = (ROOT / f"envs/{availability.environment(method)}.yaml").read_text()
+        pinned = [p if isinstance(p, str) else p["pip"] for p in yaml.safe_load(text)["dependencies"]]
+        names = {re.split("[= ]", p)[0] for part in pinned for p in ([part] if isinstance(part, str) else part)}
+        for package in availability.declared(method, "PACKAGES", ()):
+            assert distribution.get(package, package) in names, method
+
+
+def test_what_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setattr(availability, "find_spec", lambda package: None)
+    assert availability.not_installed(["pca", "multivi"]) == {"multivi": "scvi not installed here"}
+    monkeypatch.setattr(availability, "find_spec", lambda package: "somewhere")
+    assert availability.not_installed(["pca", "multivi"]) == {}
+
+
+def test_a_failed_run_is_one_with_a_log_and_without_what_it_is_the_log_of(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs = [Run("d", "full", "pca", "default", seed) for seed in range(4)]
+    for run, log, output in [
+        (runs[0], None, None),  # never tried
+        (runs[1], "integrate", None),
+        (runs[2], "score", "embedding.h5ad"),
+        (runs[3], "score", "scores.tsv"),
+    ]:
+        folder = tmp_path / run.folder
+        folder.mkdir(parents=True)
+        if log:
+            file = tmp_path / f"{run.folder.replace('results', f'logs/{log}')}.log"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("INFO starts\nValueError: it broke\n\n")
+        for name in {None: (), "embedding.h5ad": (output,), "scores.tsv": ("embedding.h5ad", output)}[output]:
+            (folder / name).touch()
+    assert availability.failures(runs) == dict.fromkeys(runs[1:3], "ValueError: it broke")
+
+
+def test_presets_know_all_methods():
+    config = yaml.safe_load((ROOT / "config/peers.yaml").read_text())
+    assert set(config["variants"]) == set(known_methods())
+    assert {m for e in config["experiments"].values() for m in e["methods"]} == set(known_methods())
+    table = pd.read_csv(ROOT / "envs/peers.lock", comment="#", header=None)[0]
+    assert table.str.fullmatch(r"[\w.-]+==[\w.]+").all()
