@@ -97,7 +97,7 @@ FILES = {
     "no HDF5": (written("rna.h5ad", "hello"), "rna.h5ad cannot be read .*no HDF5 file"),
     "no AnnData": (in_hdf5("rna.h5ad", drop("obs")), "rna.h5ad is no AnnData: it lacks obs"),
     "no X": (in_hdf5("rna.h5ad", drop("X")), "rna.h5ad has no values in X; name one of its layers"),
-    "link to another file": (in_hdf5("rna.h5ad", external_link), "'//X' lies in another file"),
+    "link to another file": (in_hdf5("rna.h5ad", external_link), "'/X' lies in another file"),
     "raw bytes of another file": (in_hdf5("rna.h5ad", external_storage), "X' lies in another file"),
     "claims terabytes": (in_hdf5("rna.h5ad", bomb), "claims .* bytes, more than the file can hold"),
     "indices out of range": (in_hdf5("rna.h5ad", out_of_range), "points beyond its 20 names"),

@@ -59,7 +59,7 @@ CONFIGS = {  # old text, new text, message
         "counts: rma.h5ad",
         "file 'rma.h5ad', which is neither .*; did you mean 'rna.h5ad'",
     ),
-    "setting": ("n_steps: 10", "n_stpes: 10", "mmaavi has no setting 'n_stpes'; did you mean 'n_steps'"),
+    "setting": ("n_steps: 10", "n_stpes: 10", "dataset 'data': mmaavi has no setting 'n_stpes'; did you mean 'n_steps'"),
     "setting's range": ("n_steps: 10", "dropout: 2", "'dropout' is 2; it must be a number between 0 and 0.99"),
     "method": ("  mmaavi:", "  mmaavy:", "settings for a method 'mmaavy'; did you mean 'mmaavi'"),
     "modality of an input": ("modality: atac", "modality: atack", "an input names a modality 'atack'; did you mean 'atac'"),

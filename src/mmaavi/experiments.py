@@ -85,7 +85,10 @@ def check_settings(datasets: dict[str, dict], variants: dict[str, dict]) -> None
                 raise InputError(f"{where} has settings for a method '{method}'; {nearest(method, known_methods())}")
             for settings in given:
                 if method == "mmaavi":
-                    Settings.from_dict({k: v for k, v in settings.items() if k != "labels"})
+                    try:
+                        Settings.from_dict({k: v for k, v in settings.items() if k != "labels"})
+                    except InputError as error:
+                        raise InputError(f"{where}: {error}") from None
 
 
 def check_assemblies(datasets: dict[str, dict], assemblies: dict[str, dict]) -> None:

@@ -31,7 +31,7 @@ def sound(source: str, node: h5py.Group, name: str) -> h5py.Group | h5py.Dataset
             sound(source, found, inner)
         return found
     if found is None or found.external or found.is_virtual:
-        raise InputError(f"{source}: '{node.name}/{name}' lies in another file; give a file that holds its own data")
+        raise InputError(f"{source}: '{node.name.rstrip('/')}/{name}' lies in another file; give a file that holds its own data")
     if found.nbytes > LARGEST_COMPRESSION * node.file.id.get_filesize():
         raise InputError(f"{source}: '{found.name}' claims {found.nbytes:,} bytes, more than the file can hold; get it anew")
     return found
