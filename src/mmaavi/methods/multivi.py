@@ -31,15 +31,17 @@ def run(mosaic: Mosaic, seed: int, max_epochs: int = 500, early_stopping: bool =
     scvi.settings.seed = seed
     layers = {f"{m}_layer": m for m in mosaic.modalities} | {"batch_key": "rna"}
 
-    def registered(cells: Mosaic):
-        data = zero_filled(cells)
-        scvi.model.MULTIVI.setup_mudata(data, batch_key="batch", modalities=layers)
-        return data
-
+    data = zero_filled(mosaic)
+    scvi.model.MULTIVI.setup_mudata(data, batch_key="batch", modalities=layers)
     sizes = {"n_genes": mosaic.n_features["rna"], "n_regions": mosaic.n_features["atac"]}
-    model = scvi.model.MULTIVI(registered(mosaic), **sizes, **model_settings)
+    model = scvi.model.MULTIVI(data, **sizes, **model_settings)
     model.train(max_epochs=max_epochs, early_stopping=early_stopping, enable_progress_bar=False)
     embedding = model.get_latent_representation()
+
+    def embed(cells: Mosaic) -> np.ndarray:
+        data = zero_filled(cells)
+        data.obs["_indices"] = np.arange(data.n_obs)  # as setup_mudata numbers the cells
+        return model.get_latent_representation(data)
 
     def impute(cells: Mosaic, modality: str) -> np.ndarray:
         if modality == "protein":
@@ -54,6 +56,6 @@ def run(mosaic: Mosaic, seed: int, max_epochs: int = 500, early_stopping: bool =
     return Result(
         embedding,
         settings={"max_epochs": max_epochs, "n_latent": embedding.shape[1], "epochs": len(model.history["elbo_train"])},
-        embed=lambda cells: model.get_latent_representation(zero_filled(cells)),
+        embed=embed,
         impute=impute,
     )
