@@ -10,7 +10,7 @@ from snakemake.utils import validate
 from mmaavi.sources import archive_of, named_files
 
 DATASETS = sorted((ROOT / "config/datasets").glob("*.yaml"))
-PRESETS = [ROOT / f"config/{name}.yaml" for name in ("config", "quickstart", "real", "paper", "ablation")]
+PRESETS = [ROOT / f"config/{name}.yaml" for name in ("config", "quickstart", "real", "paper", "ablation", "peers")]
 
 
 def read(path, schema=None):
@@ -89,14 +89,26 @@ def pins(path, separator):
     return dict(line.split(separator) for line in lines if re.fullmatch(rf"[\w.-]+{separator}[\w.]+", line))
 
 
-def test_conda_and_pip_pin_the_same_versions():
+ENVIRONMENTS = sorted(path.stem for path in (ROOT / "envs").glob("*.yaml"))
+# scmidas asks for these; without conda it runs beside the main stack's torch, and imports neither of the other two.
+OWN_PINS = {"torch", "torchvision", "torchaudio"}
+
+
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_conda_and_pip_pin_the_same_versions(name):
     on_pip = {"pytorch": "torch", "python-igraph": "igraph", "matplotlib-base": "matplotlib"}
     lock = {name.lower(): version for name, version in pins(ROOT / "envs/requirements.lock", "==").items()}
-    conda = pins(ROOT / "envs/main.yaml", "=")
+    conda = pins(ROOT / f"envs/{name}.yaml", "=")
     assert conda.pop("python") == "3.11"
-    assert len(conda) > 15
-    for name, version in conda.items():
-        assert lock[on_pip.get(name, name)] == version, name
+    conda.pop("pip", None)
+    assert len(conda) > 10
+    for package, version in conda.items():
+        assert lock[on_pip.get(package, package)] == version, package
+    peers = {package.lower(): version for package, version in pins(ROOT / "envs/peers.lock", "==").items()}
+    assert not set(peers) & set(lock)
+    if name in ("peers", "midas"):
+        beside = {package.lower(): version for package, version in pins(ROOT / f"envs/{name}.yaml", "==").items()}
+        assert {p: v for p, v in beside.items() if p not in OWN_PINS}.items() <= peers.items()
 
 
 def test_every_rule_names_its_environment_log_and_message():

@@ -39,6 +39,6 @@ def failures(runs: Iterable[Run]) -> dict[Run, str]:
             log = Path(f"{run.folder.replace('results', f'logs/{rule}', 1)}.log")
             if log.is_file() and not Path(run.folder, output).is_file():
                 lines = log.read_text(errors="replace").split("\n")
-                found[run] = next((line.strip() for line in reversed(lines) if line.strip()), "the log is empty")
+                found[run] = next((line.strip() for line in reversed(lines) if line.strip()), "nothing in its log: it was killed")
                 break
     return found
