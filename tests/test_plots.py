@@ -48,6 +48,7 @@ def scores(missing: str) -> tuple[pd.DataFrame, pd.DataFrame]:
             "group": g,
             "seed": s,
             "value": np.nan if k == missing else 0.1 * s + 0.5,
+            "note": "",
         }
         for m in ("mmaavi", "pca")
         for k in NAMES
@@ -65,6 +66,16 @@ def test_every_score_has_a_panel_and_missing_ones_say_so():
         assert name in text
     assert text.count("not defined") == 2
     assert "FOSCTTM (lower is better)" in text
+
+
+def test_a_method_that_was_not_run_is_named_with_its_reason():
+    summary, table = scores(missing="")
+    not_run = {"method": "uinmf", "variant": "default", "group": "all"}
+    rows = [{**not_run, "metric": k, "seed": 0, "value": np.nan, "note": "not run: no modality is shared"} for k in NAMES]
+    summary = pd.concat([summary, pd.DataFrame([{**not_run, "metric": k, "mean": np.nan} for k in NAMES])])
+    text = texts(plots.score_panels(summary, pd.concat([table, pd.DataFrame(rows)]), "Title"))
+    assert "not run: no modality is shared" in text
+    assert "not defined" not in text
 
 
 def test_attention_shows_what_was_not_measured_as_empty(labels):
