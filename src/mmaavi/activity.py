@@ -10,7 +10,7 @@ from .mosaic import Mosaic
 
 def links_between(mosaic: Mosaic, a: str, b: str) -> sp.csr_array:
     """The guidance graph's block of shape (G_a, G_b); empty without a graph."""
-    starts = dict(zip(mosaic.modalities, np.cumsum([0, *mosaic.n_features.values()]), strict=False))
+    starts = mosaic.feature_starts
     shape = (mosaic.n_features[a], mosaic.n_features[b])
     if mosaic.guidance is None:
         return sp.csr_array(shape, dtype=np.float32)

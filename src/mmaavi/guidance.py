@@ -155,7 +155,7 @@ def build_guidance(mosaic: Mosaic, edges: list[tuple[str, str, pd.DataFrame]]) -
     InputError
         For unknown features or modalities, and weights or signs that are not allowed.
     """
-    starts = dict(zip(mosaic.modalities, np.cumsum([0, *mosaic.n_features.values()]), strict=False))
+    starts = mosaic.feature_starts
     total = sum(mosaic.n_features.values())
     graph = sp.csr_array((total, total), dtype=np.float32)
     for source, target, table in edges:
@@ -260,6 +260,5 @@ def check_assembly(report: pd.DataFrame, assembly: str) -> None:
 
 def linked(mosaic: Mosaic, modality: str) -> np.ndarray:
     """Boolean (n_features,): which features of a modality have an edge."""
-    starts = dict(zip(mosaic.modalities, np.cumsum([0, *mosaic.n_features.values()]), strict=False))
-    degree = np.diff(sp.csr_array(mosaic.guidance).indptr)
-    return degree[starts[modality] : starts[modality] + mosaic.n_features[modality]] > 0
+    degree, start = np.diff(sp.csr_array(mosaic.guidance).indptr), mosaic.feature_starts[modality]
+    return degree[start : start + mosaic.n_features[modality]] > 0

@@ -80,6 +80,20 @@ class Mosaic:
         texts = np.array(["+".join(np.array(self.modalities)[row]) for row in names], dtype=object)
         return pd.Series(texts[inverse.ravel()], index=self.cells, name="pattern")
 
+    @property
+    def groups(self) -> pd.Series:
+        """The cells that were measured alike: batch and modality pattern of each, such as ``batch1|rna+atac``."""
+        return self.obs["batch"] + "|" + self.patterns
+
+    @property
+    def feature_starts(self) -> dict[str, int]:
+        """Modality -> where its features begin among those of all modalities."""
+        return dict(zip(self.modalities, np.cumsum([0, *self.n_features.values()]).tolist(), strict=False))
+
+    def unique_features(self, modality: str) -> pd.Index:
+        """Names of its features with the modality before them: a gene and its protein may share a name."""
+        return modality + ":" + self.var[modality].index
+
     def likelihood_of(self, modality: str) -> str:
         return self.likelihoods.get(modality, "negative_binomial")
 

@@ -25,7 +25,7 @@ class Dataset:
 def datasets_of(mosaic: Mosaic, depth: dict[str, float]) -> dict[str, Dataset]:
     """The datasets by name, sorted; ``depth`` is the library size of each modality."""
     values = sp.hstack([log_normalised(x, depth[m]) for m, x in mosaic.counts.items()], format="csr")
-    groups = pd.Series(np.arange(len(mosaic.cells))).groupby((mosaic.obs["batch"] + "|" + mosaic.patterns).to_numpy())
+    groups = pd.Series(np.arange(len(mosaic.cells))).groupby(mosaic.groups.to_numpy())
     has = np.repeat(mosaic.measured.to_numpy(), list(mosaic.n_features.values()), axis=1)
     return {name: Dataset(rows.to_numpy(), values[rows.to_numpy()], has[rows.iloc[0]]) for name, rows in groups}
 

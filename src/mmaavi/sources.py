@@ -62,7 +62,8 @@ def locations(config: dict, file: Path, sources: dict[str, dict]) -> dict[str, s
     InputError
         For a path that is no source, in no source archive, and not beside the config.
     """
-    return {path: _location(path, path in folders(config), config, file, sources) for path in named_files(config)}
+    in_folders = folders(config)
+    return {path: _location(path, path in in_folders, config, file, sources) for path in named_files(config)}
 
 
 def _location(path: str, folder: bool, config: dict, file: Path, sources: dict[str, dict]) -> str:
@@ -84,9 +85,9 @@ def _location(path: str, folder: bool, config: dict, file: Path, sources: dict[s
 
 def input_files(config: dict, located: dict[str, str], sources: dict[str, dict]) -> list[str]:
     """Where every single file lies that a dataset config reads; folders are replaced by what is in them."""
-    files = []
+    files, in_folders = [], folders(config)
     for path, place in located.items():
-        if path not in folders(config):
+        if path not in in_folders:
             files.append(place)
         elif archive_of(path, sources):
             files += [f"{place}/{names[0]}.gz" for names in FOLDER_FILES.values()]

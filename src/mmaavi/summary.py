@@ -55,11 +55,10 @@ def reach(mosaic: Mosaic) -> tuple[pd.DataFrame, pd.DataFrame]:
     """
     sizes = mosaic.n_features
     graph = sp.csr_array((sum(sizes.values()),) * 2) if mosaic.guidance is None else sp.csr_array(mosaic.guidance)
-    starts = np.cumsum([0, *sizes.values()])
     reached = np.diff(graph.indptr) > 0
     modalities = [
-        (m, n, int(reached[a : a + n].sum()), reached[a : a + n].sum() / max(n, 1))
-        for (m, n), a in zip(sizes.items(), starts, strict=False)
+        (m, sizes[m], int(reached[a : a + sizes[m]].sum()), reached[a : a + sizes[m]].sum() / max(sizes[m], 1))
+        for m, a in mosaic.feature_starts.items()
     ]
     upper = sp.coo_array(sp.triu(graph, 1))
     owner = np.repeat(np.arange(len(sizes)), list(sizes.values()))

@@ -13,7 +13,7 @@ def zero_filled(mosaic: Mosaic) -> md.MuData:
     """Counts of all cells in each modality, in the mosaic's order; ``obs["batch"]`` of each modality names the batch."""
     parts = {}
     for m, x in mosaic.counts.items():
-        var = mosaic.var[m][[]].set_axis(m + ":" + mosaic.var[m].index)  # a gene and its protein may share a name
+        var = mosaic.var[m][[]].set_axis(mosaic.unique_features(m))
         values = x.toarray() if m == "protein" else sp.csr_matrix(x)  # its mask of missing proteins needs the former
         parts[m] = ad.AnnData(values, obs=mosaic.obs[["batch"]].copy(), var=var)
     with warnings.catch_warnings():

@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
-import anndata as ad
-import mudata as md
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
@@ -33,6 +31,7 @@ from mmaavi.negative_binomial import negative_binomial_nll
 from mmaavi.schedules import OneCycle
 from mmaavi.settings import Settings
 from mmaavi.train import EDGES_A_STEP, keep_freed_memory
+from mmaavi.zero_filled import zero_filled
 
 SETTINGS = Settings(graph_share=0.9)
 
@@ -186,12 +185,9 @@ def against_multivi(mosaic: Mosaic) -> pd.DataFrame:
 
     training = Training(mosaic)
     ours = seconds(training.step) * training.per_epoch
-    obs = mosaic.obs.assign(pattern=mosaic.patterns)
-    parts = {m: ad.AnnData(sp.csr_matrix(x), obs=obs.copy(), var=mosaic.var[m]) for m, x in mosaic.counts.items()}
-    mdata = md.MuData(parts)
-    mdata.obs = obs
+    mdata = zero_filled(mosaic)
     names = {"rna_layer": "rna", "atac_layer": "atac", "batch_key": "rna"}
-    scvi.model.MULTIVI.setup_mudata(mdata, rna_layer=None, atac_layer=None, batch_key="pattern", modalities=names)
+    scvi.model.MULTIVI.setup_mudata(mdata, batch_key="batch", modalities=names)
     n_features = {"n_genes": mosaic.n_features["rna"], "n_regions": mosaic.n_features["atac"]}
     model = scvi.model.MULTIVI(mdata, **n_features)
     kwargs = {"accelerator": "cpu", "train_size": 1.0, "early_stopping": False, "check_val_every_n_epoch": None}

@@ -14,6 +14,7 @@ import networkx as nx
 import numpy as np
 import scipy.sparse as sp
 
+from ..guidance import linked
 from ..mosaic import Mosaic
 from ..zero_filled import batches_with
 from . import Result
@@ -25,8 +26,7 @@ ENVIRONMENT = "peers"
 def unsupported(mosaic: Mosaic) -> str | None:
     if mosaic.guidance is None:
         return "it needs a guidance graph, and the dataset has none"
-    linked = np.add.reduceat(mosaic.guidance.sum(axis=1) != 0, np.cumsum([0, *mosaic.n_features.values()])[:-1])
-    bare = [m for m, n in zip(mosaic.modalities, linked, strict=True) if not n]
+    bare = [m for m in mosaic.modalities if not linked(mosaic, m).any()]
     if len(mosaic.modalities) < 2 or bare:
         return "it aligns modalities by the guidance graph, which does not reach " + (", ".join(bare) or "a second one")
     return None
@@ -51,7 +51,7 @@ def run(mosaic: Mosaic, seed: int, latent_dim: int = 50, **fit_settings) -> Resu
     adatas = {}
     for m, x in mosaic.counts.items():
         has = mosaic.measured[m].to_numpy()
-        var = mosaic.var[m][[]].set_axis(m + ":" + mosaic.var[m].index)  # a gene and its protein may share a name
+        var = mosaic.var[m][[]].set_axis(mosaic.unique_features(m))
         adata = ad.AnnData(sp.csr_matrix(x[has]), obs=mosaic.obs.loc[has, ["batch"]], var=var)
         n = min(100, *(size - 1 for size in adata.shape))
         if m == "atac":

@@ -34,7 +34,7 @@ def run(mosaic: Mosaic, seed: int, max_epochs: int = 65, batch_size: int = 128, 
     from mudata import MuData
 
     lightning.seed_everything(seed, verbose=False)
-    group = mosaic.obs["batch"] + "|" + mosaic.patterns  # what it calls a batch has the same modalities in all cells
+    group = mosaic.groups  # what it calls a batch has the same modalities in all cells
     order = {m: np.arange(n) for m, n in mosaic.n_features.items()}
     parts, chunks = {}, {}
     for m, x in mosaic.counts.items():
@@ -44,7 +44,7 @@ def run(mosaic: Mosaic, seed: int, max_epochs: int = 65, batch_size: int = 128, 
             chunks["atac"] = chromosome.value_counts().tolist()
         has = mosaic.measured[m].to_numpy()
         obs = pd.DataFrame({"batch": group[has]})
-        var = pd.DataFrame(index=m + ":" + mosaic.var[m].index[order[m]])
+        var = pd.DataFrame(index=mosaic.unique_features(m)[order[m]])
         parts[NAMES[m]] = ad.AnnData(sp.csr_matrix(x[has][:, order[m]]), obs=obs, var=var)
     data = MuData(parts)
     scmidas.MIDAS.setup_mudata(data, batch_key="batch", dims_x=chunks or None)

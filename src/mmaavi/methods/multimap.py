@@ -36,13 +36,13 @@ def run(mosaic: Mosaic, seed: int, n_components: int = 10, n_reduced: int = 50) 
 
     np.random.seed(seed)  # noqa: NPY002 - it draws from the global generator
     bridged = with_gene_activity(mosaic)
-    groups = (mosaic.obs["batch"] + "|" + mosaic.patterns).to_numpy()
+    groups = mosaic.groups.to_numpy()
     parts, reduced, order = [], [], []
     for name in sorted(set(groups)):
         rows = np.flatnonzero(groups == name)
         has = bridged.measured.columns[bridged.measured.iloc[rows[0]]]
         values = [log_normalised(bridged.counts[m][rows], DEPTH) for m in has]
-        names = np.concatenate([m + ":" + bridged.var[m].index for m in has])
+        names = np.concatenate([bridged.unique_features(m) for m in has])
         part = ad.AnnData(sp.csr_matrix(sp.hstack(values)))
         part.var_names, part.obs_names = names, mosaic.cells[rows]
         if mosaic.patterns.iloc[rows[0]] == "atac":

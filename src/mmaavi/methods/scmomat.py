@@ -23,16 +23,11 @@ LARGEST_GIB = 16
 
 def unsupported(mosaic: Mosaic) -> str | None:
     """Why not: too few cells to draw a tenth of, or dense matrices that do not fit."""
-    smallest = groups_of(mosaic).value_counts().min()
+    smallest = mosaic.groups.value_counts().min()
     if smallest < 10:
         return f"it trains on a tenth of each group of cells, and one has only {smallest}"
     dense = sum(mosaic.measured[m].sum() * n * 12 for m, n in mosaic.n_features.items()) / 2**30  # float64, and a float32 copy
     return f"its dense matrices would take {dense:.0f} GiB" if dense > LARGEST_GIB else None
-
-
-def groups_of(mosaic: Mosaic):
-    """The cells that were measured alike: its batches."""
-    return mosaic.obs["batch"] + "|" + mosaic.patterns
 
 
 def run(
@@ -41,7 +36,7 @@ def run(
     """Settings have the package's names: factors ``K``, iterations ``T``, share drawn, learning rate, weight of the penalty."""
     import scmomat
 
-    groups = groups_of(mosaic)
+    groups = mosaic.groups
     bridged = with_gene_activity(mosaic)
     rows = {g: np.flatnonzero(groups == g) for g in sorted(groups.unique())}
     counts: dict = {m: [] for m in mosaic.modalities}

@@ -34,7 +34,7 @@ def run(mosaic: Mosaic, seed: int, k: int = 20, penalty: float = 5.0, n_iteratio
     """``k`` factors, weight ``penalty`` (lambda) of the batches' own loadings, and rounds of updates."""
     bridged = with_gene_activity(mosaic)
     everywhere = [m for m in bridged.modalities if bridged.measured[m].all()]
-    groups = (bridged.obs["batch"] + "|" + bridged.patterns).to_numpy()
+    groups = bridged.groups.to_numpy()
     shared, unshared, rows = [], [], []
     for name in sorted(set(groups)):
         cells = np.flatnonzero(groups == name)
