@@ -16,7 +16,7 @@ from mmaavi.dataset import prepare
 from mmaavi.download import download
 from mmaavi.estimator import MMAAVI
 from mmaavi.guidance import read_coordinates
-from mmaavi.mosaic_plot import mosaic_blocks
+from mmaavi.plots.mosaic import mosaic_blocks
 from mmaavi.readers.tables import read_lines
 from mmaavi.settings import Settings
 

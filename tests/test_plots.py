@@ -1,10 +1,15 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 
-from mmaavi import plots
 from mmaavi.metrics import AGGREGATES, BATCH, BIO, IMPUTATION, MOSAIC, TRUTH
-from mmaavi.volcano import volcano
+from mmaavi.plots.attention import attention_heatmaps
+from mmaavi.plots.cost import cost_panels
+from mmaavi.plots.scores import score_panels
+from mmaavi.plots.style import COLOURS, colours_of, save
+from mmaavi.plots.umap import umap_grid
+from mmaavi.plots.volcano import volcano
 
 NAMES = AGGREGATES | BIO | BATCH | MOSAIC | TRUTH | IMPUTATION
 
@@ -22,19 +27,19 @@ def texts(figure) -> str:
 
 
 def test_a_value_keeps_its_colour_whatever_else_is_drawn(labels):
-    colours = plots.colours_of(labels["cell_type"])
+    colours = colours_of(labels["cell_type"])
     assert list(colours) == ["B", "T"]
-    assert len(set(plots.COLOURS)) == len(plots.COLOURS) > 15
+    assert len(set(COLOURS)) == len(COLOURS) > 15
 
 
 def test_umaps_are_joined_by_cell_id(labels, rng):
     umap = pd.DataFrame(rng.normal(size=(60, 2)), columns=["x", "y"], index=labels.index).assign(method="mmaavi")
-    figure = plots.umap_grid(umap.iloc[::-1], labels, ["mmaavi"], "Title")
+    figure = umap_grid(umap.iloc[::-1], labels, ["mmaavi"], "Title")
     drawn = figure.axes[0].collections[0]
     for point, colour in zip(drawn.get_offsets(), drawn.get_facecolors(), strict=True):
         cell = umap.index[np.argmin(((umap[["x", "y"]].to_numpy() - point) ** 2).sum(axis=1))]
-        expected = plots.colours_of(labels["batch"])[labels.loc[cell, "batch"]]
-        np.testing.assert_allclose(colour[:3], plots.mpl.colors.to_rgb(expected))
+        expected = colours_of(labels["batch"])[labels.loc[cell, "batch"]]
+        np.testing.assert_allclose(colour[:3], to_rgb(expected))
     assert "unassigned" in texts(figure)
     assert "Title, 60 cells" in texts(figure)
 
@@ -61,7 +66,7 @@ def scores(missing: str) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def test_every_score_has_a_panel_and_missing_ones_say_so():
-    text = texts(plots.score_panels(*scores(missing="kbet"), "Title"))
+    text = texts(score_panels(*scores(missing="kbet"), "Title"))
     for name in NAMES.values():
         assert name in text
     assert text.count("not defined") == 2
@@ -73,14 +78,14 @@ def test_a_method_that_was_not_run_is_named_with_its_reason():
     not_run = {"method": "uinmf", "variant": "default", "group": "all"}
     rows = [{**not_run, "metric": k, "seed": 0, "value": np.nan, "note": "not run: no modality is shared"} for k in NAMES]
     summary = pd.concat([summary, pd.DataFrame([{**not_run, "metric": k, "mean": np.nan} for k in NAMES])])
-    text = texts(plots.score_panels(summary, pd.concat([table, pd.DataFrame(rows)]), "Title"))
+    text = texts(score_panels(summary, pd.concat([table, pd.DataFrame(rows)]), "Title"))
     assert "not run: no modality is shared" in text
     assert "not defined" not in text
 
 
 def test_attention_shows_what_was_not_measured_as_empty(labels):
     attention = pd.DataFrame({"rna": 0.25, "atac": np.where(labels["batch"] == "b1", 0.75, np.nan)}, index=labels.index)
-    text = texts(plots.attention_heatmaps(attention, labels, "Title"))
+    text = texts(attention_heatmaps(attention, labels, "Title"))
     assert text.count("0.25") == 6  # three labels with 'unassigned', two batches
     assert text.count("0.75") >= 3
 
@@ -90,7 +95,7 @@ def test_figures_are_written_whole(tmp_path):
         {"dataset": "d", "method": "pca", "variant": "k8", "seed": 0, "fit_seconds": 1.0, "peak_memory_gib": 0.5}, index=[0]
     )
     paths = [tmp_path / "a.svg", tmp_path / "a.png"]
-    plots.save(plots.cost_panels(cost), paths)
+    save(cost_panels(cost), paths)
     assert b"PCA, zero-filled (k8)" in paths[0].read_bytes()
     assert paths[1].read_bytes().startswith(b"\x89PNG")
     assert sorted(tmp_path.iterdir()) == sorted(paths)

@@ -9,7 +9,7 @@ import pytest
 
 from mmaavi import scenarios, summary
 from mmaavi.methods import unsupported
-from mmaavi.mosaic_plot import mosaic_blocks
+from mmaavi.plots.mosaic import mosaic_blocks
 
 
 @pytest.fixture

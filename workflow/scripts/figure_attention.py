@@ -4,7 +4,8 @@ import pandas as pd
 
 from mmaavi.embedding import read_embedding, read_labels
 from mmaavi.logs import log_to
-from mmaavi.plots import attention_heatmaps, save
+from mmaavi.plots.attention import attention_heatmaps
+from mmaavi.plots.style import save
 
 log_to(snakemake.log[0])
 labels = read_labels(snakemake.input.labels)

@@ -3,7 +3,8 @@
 import pandas as pd
 
 from mmaavi.logs import log_to
-from mmaavi.plots import cost_panels, save
+from mmaavi.plots.cost import cost_panels
+from mmaavi.plots.style import save
 
 log_to(snakemake.log[0])
 save(cost_panels(pd.read_csv(snakemake.input.cost, sep="\t")), snakemake.output)

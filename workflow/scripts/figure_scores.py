@@ -3,7 +3,8 @@
 import pandas as pd
 
 from mmaavi.logs import log_to
-from mmaavi.plots import save, score_panels
+from mmaavi.plots.scores import score_panels
+from mmaavi.plots.style import save
 
 log_to(snakemake.log[0])
 here = {"dataset": snakemake.wildcards.dataset, "scenario": snakemake.wildcards.scenario}

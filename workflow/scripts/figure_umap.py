@@ -4,7 +4,8 @@ import pandas as pd
 
 from mmaavi.embedding import read_labels
 from mmaavi.logs import log_to
-from mmaavi.plots import save, umap_grid
+from mmaavi.plots.style import save
+from mmaavi.plots.umap import umap_grid
 
 log_to(snakemake.log[0])
 labels = read_labels(snakemake.input.labels)

@@ -7,8 +7,8 @@ from mmaavi.embedding import read_labels
 from mmaavi.files import replacing
 from mmaavi.logs import log_to
 from mmaavi.mosaic import load
-from mmaavi.mosaic_plot import mosaic_blocks
-from mmaavi.plots import save
+from mmaavi.plots.mosaic import mosaic_blocks
+from mmaavi.plots.style import save
 
 log_to(snakemake.log[0])
 params, wildcards = snakemake.params, snakemake.wildcards

@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .plots import COLOURS
+from .style import COLOURS
 
 
 def volcano(table: pd.DataFrame, title: str, fdr: float = 0.05, n_named: int = 8) -> Figure:

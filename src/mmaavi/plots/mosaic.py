@@ -5,8 +5,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from .plots import COLOURS, MISSING
-from .summary import HIDDEN, MEASURED
+from ..summary import HIDDEN, MEASURED
+from .style import COLOURS, MISSING
 
 
 def mosaic_blocks(

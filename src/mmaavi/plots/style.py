@@ -1,0 +1,72 @@
+"""What all figures share: one colour-blind-safe palette, names of methods, and how a figure is written."""
+
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ..files import replacing
+
+mpl.use("Agg")
+mpl.rcParams |= {
+    "figure.dpi": 110,
+    "savefig.dpi": 160,
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "legend.fontsize": 7.5,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "mmaavi",
+}
+# Okabe & Ito 2008, then Tol's muted scheme: told apart with any common colour vision.
+COLOURS = [
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#332288",
+    "#88CCEE", "#117733", "#999933", "#CC6677", "#882255", "#AA4499", "#44AA99", "#7F7F7F", "#000000",
+]  # fmt: skip
+MISSING = "#D9D9D9"
+METHOD_NAMES = {
+    "mmaavi": "mmAAVI",
+    "scmomat": "scMoMaT",
+    "midas": "MIDAS",
+    "multivi": "MultiVI",
+    "totalvi": "totalVI",
+    "glue": "GLUE",
+    "stabmap": "StabMap",
+    "uinmf": "UINMF",
+    "multimap": "MultiMAP",
+    "harmony": "Harmony",
+    "pca": "PCA, zero-filled",
+    "shuffled": "Shuffled (lower bound)",
+    "cell_type": "Cell types (upper bound)",
+}
+
+
+def save(figure: Figure, paths) -> None:
+    """Write the figure to each path, whose ending gives the format, under a temporary name first."""
+    for path in map(Path, paths):
+        with replacing(path) as partial:
+            figure.savefig(
+                partial, format=path.suffix[1:], bbox_inches="tight", metadata={"Date": None} if path.suffix == ".svg" else None
+            )
+
+
+def colours_of(values: pd.Series) -> dict[str, str]:
+    """A colour for each value, by its place in the alphabet, so that a value keeps it in every figure of a dataset."""
+    names = sorted(values.dropna().unique())
+    return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
+
+
+def method_name(method: str) -> str:
+    base, _, variant = method.partition(" ")
+    return METHOD_NAMES.get(base, base) + (f" {variant}" if variant else "")
+
+
+def named(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of runs with a column ``name``: the method as it is printed, and the variant where it is not the default."""
+    variant = np.where(table["variant"] == "default", "", " (" + table["variant"] + ")")
+    return table.assign(name=[method_name(m + v) for m, v in zip(table["method"], variant, strict=True)])
