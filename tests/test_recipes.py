@@ -81,7 +81,7 @@ def test_the_released_graph_takes_human_loci_and_substrings(folder):
     assemblies = {"hg19": rna.var, "hg38": loci}
     ours = made(folder, assemblies=assemblies, assembly="hg19", graph=[overlap, own]).mosaic
     changes = {"assembly": "hg19", "graph": [overlap, alias]}
-    old = made(folder, {"released_graph": True}, assemblies | {"hg19": elsewhere}, **changes).mosaic
+    old = made(folder, {"graph": "released"}, assemblies | {"hg19": elsewhere}, **changes).mosaic
     pd.testing.assert_series_equal(weights(old, "rna", "atac"), weights(ours, "rna", "atac"))  # by hg38, whatever the config says
     assert set(weights(old, "rna", "protein").index) == {("gene000", "protein00"), ("gene001", "protein00")}
     with pytest.raises(InputError, match="do not fit the assembly|unconnected"):

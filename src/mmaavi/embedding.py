@@ -9,6 +9,7 @@ from .files import replacing
 from .methods import Result
 from .mosaic import Mosaic
 
+PROBABILITIES = "label_probabilities"  # obsm key, where the method learned from labels
 HALF = "X_only_"  # obsm key of the cells embedded from one modality alone
 
 
@@ -47,6 +48,8 @@ def save_embedding(
     adata.obsm["hidden"] = truth.measured.reindex(mosaic.cells, fill_value=False).to_numpy(dtype=bool)
     for m, table in halves.items():
         adata.obsm[HALF + m] = table.reindex(mosaic.cells).to_numpy(dtype=np.float32)
+    if result.label_probabilities is not None:
+        adata.obsm[PROBABILITIES] = result.label_probabilities.reindex(mosaic.cells)
     plain = {k: v for k, v in (settings | result.settings).items() if isinstance(v, (bool, int, float, str))}
     adata.uns = {"settings": plain, **cost, "modalities": np.array(mosaic.modalities, dtype=object)}
     with replacing(path) as partial:

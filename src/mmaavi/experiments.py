@@ -46,6 +46,17 @@ def expand(experiment: dict, datasets: list[str]) -> list[Run]:
     ]
 
 
+def labelled_runs(experiment: dict, datasets: list[str], variants: dict[str, dict]) -> list[tuple[Run, int]]:
+    """The runs of a label transfer, each with the numbers of labelled cells that it is asked with: a variant trained on so many
+    cells with these alone, any other one with all of the experiment.
+    """
+    asked = []
+    for run in expand(experiment, datasets):
+        own = variants[run.method][run.variant].get("labelled")
+        asked += [(run, n) for n in ([own] if own else experiment["labelled"])]
+    return asked
+
+
 def all_runs(experiments: dict[str, dict], datasets: list[str]) -> list[Run]:
     """The runs of all experiments, each once."""
     return list(dict.fromkeys(run for e in experiments.values() for run in expand(e, datasets)))
@@ -69,7 +80,10 @@ def check_names(config: dict, datasets: dict[str, dict]) -> None:
             for variant in variants:
                 if variant not in config["variants"][method]:
                     raise InputError(f"{where} a variant '{method}/{variant}'; {nearest(variant, config['variants'][method])}")
-                if config["variants"][method][variant].get("labels"):
+                asks = {"labels", "labelled"} & set(config["variants"][method][variant])
+                if asks and not takes_labels(method):
+                    raise InputError(f"'{method}/{variant}' has '{asks.pop()}', and the method knows no labels; remove it")
+                if asks or experiment["analysis"] == "transfer":
                     for dataset in experiment["datasets"] or datasets:
                         if not datasets[dataset]["labels"]:
                             raise InputError(f"'{method}/{variant}' needs labels, which dataset '{dataset}' does not have")
@@ -86,7 +100,7 @@ def check_settings(datasets: dict[str, dict], variants: dict[str, dict]) -> None
             for settings in given:
                 if method == "mmaavi":
                     try:
-                        Settings.from_dict({k: v for k, v in settings.items() if k != "labels"})
+                        Settings.from_dict({k: v for k, v in settings.items() if k not in ("labels", "labelled")})
                     except InputError as error:
                         raise InputError(f"{where}: {error}") from None
 
@@ -96,6 +110,12 @@ def check_assemblies(datasets: dict[str, dict], assemblies: dict[str, dict]) -> 
     for name, spec in datasets.items():
         if spec["assembly"] is not None and spec["assembly"] not in assemblies:
             raise InputError(f"dataset '{name}' is on the assembly '{spec['assembly']}'; {nearest(spec['assembly'], assemblies)}")
+
+
+def takes_labels(method: str) -> bool:
+    """Whether the method's function ``run`` has a parameter ``labels``; read from its text."""
+    functions = [n for n in ast.parse((PACKAGE / f"methods/{method}.py").read_text()).body if isinstance(n, ast.FunctionDef)]
+    return any(f.name == "run" and "labels" in {a.arg for a in f.args.args} for f in functions)
 
 
 def known_methods() -> list[str]:

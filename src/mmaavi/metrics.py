@@ -83,7 +83,7 @@ def integration_scores(
         attempt("kbet", lambda: _kbet(near.subset_neighbors(N_NEIGHBOURS["kbet"]), labels, batch)),
         attempt("graph_connectivity", lambda: scib_metrics.graph_connectivity(clusters, labels)),
     ]
-    return scores + aggregates(scores) + label_transfer(x, labels, batch)
+    return scores + aggregates(scores) + label_transfer(x, labels, batch) + label_purity(clusters, labels)
 
 
 def no_scores(note: str) -> list[Score]:
@@ -159,6 +159,12 @@ def label_transfer(embedding: np.ndarray, labels: np.ndarray, batch: np.ndarray)
 def _balanced_accuracy(truth: np.ndarray, predicted: np.ndarray) -> float:
     """Mean recall of the labels that occur in ``truth``."""
     return float(np.mean([(predicted[truth == label] == label).mean() for label in np.unique(truth)]))
+
+
+def label_purity(near: NeighborsResults, labels: np.ndarray) -> list[Score]:
+    """For each label, the mean share of its cells' nearest cells that have it too: how far a population is kept apart."""
+    same = (labels[near.indices[:, 1:]] == labels[:, None]).mean(axis=1)
+    return [Score("purity", str(label), float(same[labels == label].mean())) for label in np.unique(labels)]
 
 
 def matching_scores(halves: dict[str, np.ndarray], hidden: dict[str, np.ndarray]) -> list[Score]:

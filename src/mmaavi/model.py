@@ -30,9 +30,8 @@ class MosaicVAE(nn.Module):
         s = settings
         self.settings, self.n_labels = s, n_labels
         self.n_features = {m: x.n_features for m, x in scaling.items()}
-        self.encoder = Encoder(
-            {m: x.n_inputs for m, x in scaling.items()}, s.width, s.n_fused, s.n_latent, s.dropout, s.modality_dropout
-        )
+        n_inputs = {m: x.n_inputs for m, x in scaling.items()}
+        self.encoder = Encoder(n_inputs, s.width, s.n_fused, s.n_latent, s.dropout, s.modality_dropout, s.fusion)
         self.prior = MixturePrior(s.n_latent, s.n_continuous, max(s.n_components, n_labels))
         self.graph = GuidanceGraph(graph, s.n_latent)
         self.decoder = nn.ModuleDict({m: Decoder(s.n_latent, x, s.width, s.dropout, s.graph_share) for m, x in scaling.items()})

@@ -130,6 +130,16 @@ class Mosaic:
             guidance=None if self.guidance is None else sp.csr_array(sp.csr_array(self.guidance)[rows][:, rows]),
         )
 
+    def of_modalities(self, kept: list[str]) -> "Mosaic":
+        """The mosaic of some modalities, without a guidance graph; all cells stay, also those that have none of these."""
+        return replace(
+            self,
+            counts={m: self.counts[m] for m in kept},
+            measured=self.measured[kept],
+            var={m: self.var[m] for m in kept},
+            guidance=None,
+        )
+
     def with_measured(self, measured: pd.DataFrame) -> "Mosaic":
         """The mosaic with a smaller mask; counts that are not measured any more are dropped."""
         counts = {}

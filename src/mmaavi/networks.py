@@ -37,11 +37,12 @@ class GatedAttention(nn.Module):
     """Fuses the embeddings of the modalities that a cell has (paper, auto-scaling gated attention).
 
     In training, a cell with several modalities is now and then (``modality_dropout``) read from one of them alone, though
-    all are reconstructed: so that one modality lands where several do.
+    all are reconstructed: so that one modality lands where several do. With the fusion ``mean`` all weights are equal.
     """
 
-    def __init__(self, modalities: list[str], width: int, modality_dropout: float):
+    def __init__(self, modalities: list[str], width: int, modality_dropout: float, fusion: str = "attention"):
         super().__init__()
+        self.gated = fusion == "attention"
         self.gate = nn.ModuleDict({m: nn.Linear(width, 2) for m in modalities})
         self.modality_dropout = modality_dropout
 
@@ -53,7 +54,7 @@ class GatedAttention(nn.Module):
         for i, (m, gate) in enumerate(self.gate.items()):
             if m in h:
                 raw = gate(h[m])  # (n_m, 2)
-                score[rows[m], i] = torch.sigmoid(raw[:, 0]) * torch.tanh(raw[:, 1])  # (n_m,)
+                score[rows[m], i] = torch.sigmoid(raw[:, 0]) * torch.tanh(raw[:, 1]) if self.gated else 0.0  # (n_m,)
                 stacked[rows[m], i] = h[m]
         if self.training and self.modality_dropout > 0:
             score = score.masked_fill(self._dropped(score > -torch.inf), -torch.inf)
@@ -71,11 +72,18 @@ class Encoder(nn.Module):
     """q(z | x) from any combination of modalities."""
 
     def __init__(
-        self, n_inputs: dict[str, int], width: int, n_fused: int, n_latent: int, dropout: float, modality_dropout: float
+        self,
+        n_inputs: dict[str, int],
+        width: int,
+        n_fused: int,
+        n_latent: int,
+        dropout: float,
+        modality_dropout: float,
+        fusion: str = "attention",
     ):
         super().__init__()
         self.modality = nn.ModuleDict({m: ModalityEncoder(g, width, n_fused, dropout) for m, g in n_inputs.items()})
-        self.attention = GatedAttention(list(n_inputs), n_fused, modality_dropout)
+        self.attention = GatedAttention(list(n_inputs), n_fused, modality_dropout, fusion)
         self.body = nn.Sequential(nn.Linear(n_fused, width), *activation(width, dropout))
         self.head = NormalHead(width, n_latent)
 

@@ -13,7 +13,7 @@ from .readers import Locate
 
 
 def link(
-    mosaic: Mosaic, config: dict, locate: Locate, assemblies: dict[str, pd.DataFrame], as_released: bool = False
+    mosaic: Mosaic, config: dict, locate: Locate, assemblies: dict[str, pd.DataFrame], kind: str = "recipe"
 ) -> tuple[Mosaic, pd.DataFrame]:
     """The mosaic with its guidance graph, and the report on assemblies.
 
@@ -27,20 +27,24 @@ def link(
         Gives the file of a path in the config.
     assemblies
         Name -> gene coordinates.
-    as_released
-        Whether to link as the released code did (:mod:`mmaavi.released`).
+    kind
+        ``recipe``: as the config says; ``released``: as the released code did (:mod:`mmaavi.released`); ``permuted``: wrong on
+        purpose, the targets of each recipe's edges exchanged at random; ``none``: no graph, and the features that it would have.
 
     Raises
     ------
     InputError
         For modalities, features, coordinates or files that are not as the config says.
     """
+    as_released = kind == "released"
     edges, report = [], guidance.assembly_report(pd.Index([]), pd.DataFrame(), {})
     for recipe in config["graph"]:
         source, target = recipe["between"]
         for m in (source, target):
-            if m not in mosaic.modalities:
-                raise InputError(f"the graph names a modality '{m}'; {nearest(m, mosaic.modalities)}")
+            if m not in config["modalities"]:
+                raise InputError(f"the graph names a modality '{m}'; {nearest(m, config['modalities'])}")
+        if not {source, target} <= set(mosaic.modalities):
+            continue  # a scenario hid it from all cells
         if recipe["kind"] == "overlap":
             mosaic, pairs, report = _overlaps(mosaic, recipe, config, locate, assemblies, as_released)
         elif recipe["kind"] == "file":
@@ -49,11 +53,20 @@ def link(
             pairs = _named(mosaic, recipe, locate, as_released)
         if recipe["kind"] != "file":
             pairs = pairs.assign(sign=1 if as_released else recipe["sign"])
-        edges.append((source, target, pairs))
+        edges.append((source, target, _permuted(pairs) if kind == "permuted" else pairs))
     graph = guidance.build_guidance(mosaic, edges) if edges else None
     counts = {f"{a}-{b}": len(pairs) for a, b, pairs in edges}
     mosaic = replace(mosaic, guidance=graph, provenance=mosaic.provenance | {"edges": counts})
-    return _drop_unlinked(mosaic, config["drop_unlinked"]), report
+    mosaic = _drop_unlinked(mosaic, config["drop_unlinked"])
+    if kind == "none":
+        mosaic = replace(mosaic, guidance=None, provenance=mosaic.provenance | {"edges": {}})
+    return mosaic, report
+
+
+def _permuted(pairs: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """The edges with their targets exchanged among each other: as many edges at each feature, but of another one."""
+    names = pairs["target"].unique()
+    return pairs.assign(target=pairs["target"].map(dict(zip(names, np.random.default_rng(seed).permutation(names), strict=True))))
 
 
 def _overlaps(mosaic: Mosaic, recipe: dict, config: dict, locate: Locate, assemblies: dict, as_released: bool):
@@ -62,7 +75,7 @@ def _overlaps(mosaic: Mosaic, recipe: dict, config: dict, locate: Locate, assemb
     mosaic = guidance.with_peak_coordinates(mosaic, target)
     if as_released:
         if released.ASSEMBLY not in assemblies:
-            raise InputError(f"'released_graph' needs the assembly '{released.ASSEMBLY}' in config/assemblies.yaml")
+            raise InputError(f"the graph 'released' needs the assembly '{released.ASSEMBLY}' in config/assemblies.yaml")
         loci = released.human_loci(mosaic.var[source].index, assemblies[released.ASSEMBLY])
         pairs = guidance.overlap_edges(loci, mosaic.var[target], recipe["upstream"])
         known = assemblies

@@ -25,6 +25,7 @@ class Settings:
     width: int = _number(256, 1, 10_000, "hidden units of the networks")
     dropout: float = _number(0.2, 0, 0.99, "share of hidden units dropped in training")
     modality_dropout: float = _number(0.2, 0, 1, "share of the cells with several modalities that a step reads from one alone")
+    fusion: str = _choice("attention", "gated attention over a cell's modalities, or their plain mean", "attention", "mean")
     decoder: str = _choice("hybrid", "feature embeddings and a network, or one of them alone", "hybrid", "graph", "mlp")
     graph_share: float | None = _number(
         None, 0, 1, "w, share of the feature embeddings in the hybrid decoder; None: 0.9 where some pair of modalities shares "

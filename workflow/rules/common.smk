@@ -12,7 +12,16 @@ from mmaavi import sources
 from mmaavi.availability import environment, failures, not_installed
 from mmaavi.configuration import checked, read_config
 from mmaavi.errors import InputError, nearest
-from mmaavi.experiments import all_runs, check_assemblies, check_names, check_settings, code_hash, file_hash
+from mmaavi.experiments import (
+    all_runs,
+    check_assemblies,
+    check_names,
+    check_settings,
+    code_hash,
+    expand,
+    file_hash,
+    labelled_runs,
+)
 
 SCHEMAS = ROOT / "workflow/schemas"
 
@@ -69,9 +78,11 @@ if NOT_HERE and workflow.is_main_process:
     logger.warning(
         "Not run: " + "; ".join(f"{m} ({why})" for m, why in NOT_HERE.items()) + ". `make peers`, or --use-conda, installs them."
     )
+EXPERIMENTS = {name: expand(experiment, list(DATASETS)) for name, experiment in config["experiments"].items()}
 # Runs that failed are tried again, or shown as such beside all others.
 FAILED = failures(RUNS) if config["failed"] == "show" else {}
 RUNS = [run for run in RUNS if run not in FAILED]
+EXPERIMENTS = {name: [run for run in runs if run not in FAILED] for name, runs in EXPERIMENTS.items()}
 
 
 def script_hash(script, *modules):
@@ -99,8 +110,13 @@ def assembly_files(dataset):
     return {name: coordinate_file(name) for name, spec in ASSEMBLIES.items() if "path" in spec or name == own}
 
 
-def needs_labels(wildcards):
-    return config["variants"][wildcards.method][wildcards.variant].get("labels", False)
+def labels_for(wildcards):
+    """The labels that a variant gets: none, all, or those of a few cells."""
+    folder = f"results/{wildcards.dataset}/{wildcards.scenario}"
+    variant = config["variants"][wildcards.method][wildcards.variant]
+    if "labelled" in variant:
+        return f"{folder}/labelled/n{variant['labelled']}_seed{wildcards.seed}.tsv"
+    return f"{folder}/labels.tsv" if variant.get("labels") else []
 
 
 def runs_on(dataset, scenario):
@@ -141,6 +157,15 @@ def shown_methods(wildcards):
 
 def trained_histories(wildcards):
     return [f"{run.folder}/history.tsv" for run in runs_of(wildcards) if run.method == "mmaavi"]
+
+
+def experiments_of(analysis):
+    return [name for name, experiment in config["experiments"].items() if experiment["analysis"] == analysis]
+
+
+def datasets_of(experiment):
+    """The datasets that an experiment has runs on."""
+    return list(dict.fromkeys(run.dataset for run in EXPERIMENTS[experiment]))
 
 
 def title_of(wildcards):

@@ -2,11 +2,12 @@ rule integrate:
     input:
         mosaic="results/{dataset}/{scenario}/mosaic.h5mu",
         truth="results/{dataset}/{scenario}/truth.h5mu",
-        labels=branch(needs_labels, then="results/{dataset}/{scenario}/labels.tsv"),
+        labels=labels_for,
     output:
         embedding="results/{dataset}/{scenario}/{method}/{variant}/seed{seed}/embedding.h5ad",
         history="results/{dataset}/{scenario}/{method}/{variant}/seed{seed}/history.tsv",
         imputation="results/{dataset}/{scenario}/{method}/{variant}/seed{seed}/imputation.tsv",
+        model=directory("results/{dataset}/{scenario}/{method}/{variant}/seed{seed}/model"),
     log:
         "logs/integrate/{dataset}/{scenario}/{method}/{variant}/seed{seed}.log",
     benchmark:

@@ -28,6 +28,25 @@ rule mosaic:
         "../scripts/mosaic.py"
 
 
+rule labelled:
+    input:
+        labels="results/{dataset}/{scenario}/labels.tsv",
+    output:
+        "results/{dataset}/{scenario}/labelled/n{n}_seed{seed}.tsv",
+    log:
+        "logs/labelled/{dataset}/{scenario}/n{n}_seed{seed}.log",
+    conda:
+        "../../envs/main.yaml"
+    threads: 1
+    params:
+        batch=lambda wildcards: DATASETS[wildcards.dataset]["labelled_batch"],
+        code=script_hash("labelled.py"),
+    message:
+        "Choosing {wildcards.n} labelled cells of {wildcards.dataset}/{wildcards.scenario}, seed {wildcards.seed}"
+    script:
+        "../scripts/labelled.py"
+
+
 rule summary:
     input:
         mosaic="results/{dataset}/{scenario}/mosaic.h5mu",

@@ -5,6 +5,7 @@ import resource
 import sys
 import time
 from inspect import signature
+from pathlib import Path
 
 import pandas as pd
 import torch
@@ -28,11 +29,12 @@ def keep(history: pd.DataFrame, imputation: list) -> None:
 
 
 log_to(snakemake.log[0])
-mosaic = load(snakemake.input.mosaic)
+mosaic, model = load(snakemake.input.mosaic), Path(snakemake.output.model)
 name = snakemake.wildcards.method
 if reason := snakemake.params.not_here or unsupported(name, mosaic):
     logging.warning("not run: %s", reason)
     keep(pd.DataFrame(), [])
+    model.mkdir(exist_ok=True)
     save_not_run(snakemake.output.embedding, mosaic, reason)
     sys.exit()
 
@@ -41,8 +43,8 @@ method = load_method(name)
 threads = snakemake.threads if sum(mosaic.n_features.values()) > MANY_FEATURES else 1
 torch.set_num_threads(threads)
 threadpool_limits(threads)
-settings = {k: v for k, v in snakemake.params.settings.items() if k != "labels"}
-if snakemake.params.settings.get("labels"):
+settings = {k: v for k, v in snakemake.params.settings.items() if k not in ("labels", "labelled")}
+if snakemake.input.labels:
     settings["labels"] = read_labels(snakemake.input.labels).iloc[:, 2]  # after batch and pattern: the first label column
 # A training that was killed goes on from here.
 resume = {"checkpoint": f"{snakemake.output.embedding}.checkpoint"} if "checkpoint" in signature(method).parameters else {}
@@ -58,5 +60,8 @@ if result.embed and len(truth.cells):
     for modality in mosaic.modalities:
         cells = only(mosaic, truth, modality)
         halves[modality] = pd.DataFrame(result.embed(cells), index=cells.cells)
+model.mkdir(exist_ok=True)
+if result.save:
+    result.save(model)
 save_embedding(snakemake.output.embedding, mosaic, truth, result, halves, settings, cost)
 keep(result.history, imputation_scores(mosaic, truth, result))

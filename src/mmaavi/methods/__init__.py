@@ -1,7 +1,7 @@
 """Methods that make an embedding: one file each, all with the same function ``run``.
 
-``run(mosaic, seed, labels=None, **settings) -> Result``; ``labels`` (by cell id) reach only variants that ask for them. A
-file may also declare:
+``run(mosaic, seed, labels=None, **settings) -> Result``; ``labels`` (by cell id) reach only variants that ask for them: all
+(``labels: true``), or those of a few cells (``labelled: n``). A file may also declare:
 
 ``PACKAGES``
     Names of what ``run`` imports beyond the main stack: imported before its time is taken, and missed in one clear message.
@@ -14,6 +14,7 @@ file may also declare:
 import importlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -40,6 +41,10 @@ class Result:
         Embeds other cells with the same features; None where the method cannot.
     impute
         Gives expected values of a modality in some of the mosaic's cells, of shape (n, G_m); None where the method cannot.
+    label_probabilities
+        Probability of each label (columns) by cell id, of a method that learns from labels; None otherwise.
+    save
+        Writes the trained model into a folder; None where nothing is kept.
     """
 
     embedding: np.ndarray
@@ -48,6 +53,8 @@ class Result:
     history: pd.DataFrame = field(default_factory=pd.DataFrame)
     embed: Callable[[Mosaic], np.ndarray] | None = None
     impute: Callable[[Mosaic, str], np.ndarray] | None = None
+    label_probabilities: pd.DataFrame | None = None
+    save: Callable[[Path], None] | None = None
 
 
 def load_method(name: str) -> Callable[..., Result]:

@@ -1,6 +1,8 @@
-"""mmAAVI, without labels. Input: counts, and the guidance graph."""
+"""mmAAVI. Input: counts, and the guidance graph; with labels of some cells it is trained on these too."""
 
 from dataclasses import asdict
+
+import pandas as pd
 
 from ..estimator import MMAAVI
 from ..mosaic import Mosaic
@@ -8,9 +10,9 @@ from ..settings import Settings
 from . import Result
 
 
-def run(mosaic: Mosaic, seed: int, checkpoint: str | None = None, **settings) -> Result:
+def run(mosaic: Mosaic, seed: int, labels: pd.Series | None = None, checkpoint: str | None = None, **settings) -> Result:
     """Settings are those of :class:`mmaavi.settings.Settings`; a training that was stopped goes on from ``checkpoint``."""
-    model = MMAAVI(Settings.from_dict(settings), seed).fit(mosaic, checkpoint=checkpoint)
+    model = MMAAVI(Settings.from_dict(settings), seed).fit(mosaic, labels=labels, checkpoint=checkpoint)
     slots = model.embed(mosaic)
     return Result(
         embedding=slots["X_mmaavi"],
@@ -19,4 +21,6 @@ def run(mosaic: Mosaic, seed: int, checkpoint: str | None = None, **settings) ->
         history=model.history,
         embed=lambda cells: model.embed(cells)["X_mmaavi"],
         impute=model.impute,
+        label_probabilities=None if labels is None else model.predict_labels(mosaic),
+        save=model.save,
     )
