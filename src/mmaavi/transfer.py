@@ -20,6 +20,11 @@ METRICS = {
 }
 
 
+def family(variant: str) -> str:
+    """What variants that differ by a number at the end of their names have in common: ``labels`` of ``labels100``."""
+    return variant.rstrip("0123456789") or variant
+
+
 def labelled_cells(table: pd.DataFrame, n: int, seed: int, batch: str | None = None) -> pd.DataFrame:
     """About n cells of one batch, each label as common as there, but at least five of each (or all that there are).
 

@@ -22,6 +22,7 @@ from mmaavi.experiments import (
     file_hash,
     labelled_runs,
 )
+from mmaavi.settings import Settings
 
 SCHEMAS = ROOT / "workflow/schemas"
 
@@ -123,10 +124,6 @@ def runs_on(dataset, scenario):
     return [run for run in RUNS if (run.dataset, run.scenario) == (dataset, scenario)]
 
 
-def runs_of(wildcards):
-    return runs_on(wildcards.dataset, wildcards.scenario)
-
-
 def job_benchmarks():
     """Job -> its time and memory, of all jobs beside the integrations that take long or much."""
     mosaics = dict.fromkeys(f"{run.dataset}/{run.scenario}" for run in RUNS)
@@ -138,10 +135,30 @@ def job_benchmarks():
     return files | {f"score {run.folder.removeprefix('results/')}": f"{run.folder}/benchmark_score.tsv" for run in RUNS}
 
 
-def shown_runs(wildcards):
-    """The first seed of each method and variant: what is drawn cell by cell."""
+def compared_on(dataset, scenario):
+    """The runs on a mosaic that are shown side by side: those of its integrations, else the first variant of each method."""
+    here = runs_on(dataset, scenario)
+    integrations = [run for name in experiments_of("integration") for run in EXPERIMENTS[name]]
     first = {}
-    for run in runs_of(wildcards):
+    for run in here:
+        first.setdefault(run.method, run.variant)
+    compared = [run for run in here if run in integrations]
+    return compared or [run for run in here if run.variant == first[run.method]]
+
+
+def compared_runs(wildcards):
+    return [list(astuple(run)) for run in compared_on(wildcards.dataset, wildcards.scenario)]
+
+
+def integrations():
+    """All runs of the integrations, of which the ranking is made."""
+    return [run for mosaic in dict.fromkeys((run.dataset, run.scenario) for run in RUNS) for run in compared_on(*mosaic)]
+
+
+def shown_runs(wildcards):
+    """The first seed of each method and variant that is shown: what is drawn cell by cell."""
+    first = {}
+    for run in compared_on(wildcards.dataset, wildcards.scenario):
         first.setdefault((run.method, run.variant), run)
     return list(first.values())
 
@@ -151,12 +168,22 @@ def shown_embeddings(wildcards):
 
 
 def shown_methods(wildcards):
-    """Names for figures: the method, and the variant where it is not the default."""
-    return [run.method if run.variant == "default" else f"{run.method} ({run.variant})" for run in shown_runs(wildcards)]
+    return [name_of(run) for run in shown_runs(wildcards)]
+
+
+def name_of(run):
+    """The name in figures: the method, and the variant where it is not the default."""
+    return run.method if run.variant == "default" else f"{run.method} ({run.variant})"
+
+
+def n_components(run):
+    """mmAAVI's K in a run."""
+    return settings_of(run).get("n_components", Settings().n_components)
 
 
 def trained_histories(wildcards):
-    return [f"{run.folder}/history.tsv" for run in runs_of(wildcards) if run.method == "mmaavi"]
+    shown = compared_on(wildcards.dataset, wildcards.scenario)
+    return [f"{run.folder}/history.tsv" for run in shown if run.method == "mmaavi"]
 
 
 def experiments_of(analysis):
@@ -177,11 +204,12 @@ def citation_of(wildcards):
 
 
 def figure_files():
-    """All figures of all experiments, and the cost of all runs."""
-    files = ["results/figures/cost.png"]
-    for dataset, scenario in dict.fromkeys((run.dataset, run.scenario) for run in RUNS):
-        here = runs_on(dataset, scenario)
-        figures = ["mosaic", "umap", "scores"]
+    """The figures of each mosaic, and of all runs."""
+    mosaics = dict.fromkeys((run.dataset, run.scenario) for run in RUNS)
+    files = ["results/figures/cost.png", *(["results/figures/ranking.png"] if len(mosaics) > 1 else [])]
+    for dataset, scenario in mosaics:
+        here = compared_on(dataset, scenario)
+        figures = ["mosaic", "umap", "table", "scores"]
         first_seeds = {run.variant: run.seed for run in reversed(here) if run.method == "mmaavi"}
         if first_seeds:
             figures += ["training", *(f"attention_{variant}_seed{seed}" for variant, seed in first_seeds.items())]

@@ -51,9 +51,62 @@ rule figure_umap:
         "../scripts/figure_umap.py"
 
 
+rule figure_ranking:
+    input:
+        scores="results/tables/scores.tsv",
+    output:
+        svg="results/figures/ranking.svg",
+        png=report(
+            "results/figures/ranking.png",
+            caption="../report/ranking.rst",
+            category="Integration",
+            labels={"figure": "ranking of the methods"},
+        ),
+    log:
+        "logs/figure_ranking.log",
+    conda:
+        "../../envs/main.yaml"
+    threads: 1
+    params:
+        title="Total score and rank of each method",
+        runs=[list(astuple(run)) for run in integrations()],
+        code=script_hash("figure_ranking.py"),
+    message:
+        "Drawing the ranking"
+    script:
+        "../scripts/figure_ranking.py"
+
+
+rule figure_table:
+    input:
+        scores="results/tables/scores.tsv",
+    output:
+        svg="results/figures/{dataset}/{scenario}/table.svg",
+        png=report(
+            "results/figures/{dataset}/{scenario}/table.png",
+            caption="../report/table.rst",
+            category="Integration",
+            subcategory="{dataset} / {scenario}",
+            labels={"figure": "score table"},
+        ),
+    log:
+        "logs/figure_table/{dataset}/{scenario}.log",
+    conda:
+        "../../envs/main.yaml"
+    threads: 1
+    params:
+        title=title_of,
+        citation=citation_of,
+        runs=compared_runs,
+        code=script_hash("figure_table.py"),
+    message:
+        "Drawing the score table of {wildcards.dataset}/{wildcards.scenario}"
+    script:
+        "../scripts/figure_table.py"
+
+
 rule figure_scores:
     input:
-        summary="results/tables/summary.tsv",
         scores="results/tables/scores.tsv",
     output:
         svg="results/figures/{dataset}/{scenario}/scores.svg",
@@ -72,6 +125,7 @@ rule figure_scores:
     params:
         title=title_of,
         citation=citation_of,
+        runs=compared_runs,
         code=script_hash("figure_scores.py"),
     message:
         "Drawing the scores of {wildcards.dataset}/{wildcards.scenario}"

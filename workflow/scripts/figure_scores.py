@@ -2,14 +2,13 @@
 
 import pandas as pd
 
+from mmaavi.analyses import RUN, of_runs
 from mmaavi.logs import log_to
+from mmaavi.metrics import summarise
 from mmaavi.plots.scores import score_panels
 from mmaavi.plots.style import save
 
 log_to(snakemake.log[0])
-here = {"dataset": snakemake.wildcards.dataset, "scenario": snakemake.wildcards.scenario}
-summary, scores = (
-    pd.read_csv(snakemake.input[k], sep="\t").query("dataset == @here['dataset'] and scenario == @here['scenario']")
-    for k in ("summary", "scores")
-)
+scores = of_runs(pd.read_csv(snakemake.input.scores, sep="\t"), snakemake.params.runs)
+summary = summarise(scores, [*RUN[:-1], "metric", "group"])
 save(score_panels(summary, scores, snakemake.params.title), snakemake.output)

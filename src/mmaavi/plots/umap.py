@@ -5,16 +5,18 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .style import MISSING, colours_of, method_name
+from .style import COLOURS, MISSING, colours_of, method_name
+
+CLUSTER = "cluster"
 
 
 def umap_grid(umap: pd.DataFrame, labels: pd.DataFrame, methods: list[str], title: str) -> Figure:
-    """One row of panels a method; columns coloured by batch, modality pattern and the first label.
+    """One row of panels a method; columns coloured by batch, modality pattern, the first label and cluster.
 
     Parameters
     ----------
     umap
-        ``x, y, method`` by cell id; without the methods that were not run.
+        ``x, y, cluster, method`` by cell id; without the methods that were not run.
     labels
         ``batch, pattern`` and label columns by cell id.
     methods
@@ -22,7 +24,7 @@ def umap_grid(umap: pd.DataFrame, labels: pd.DataFrame, methods: list[str], titl
     title
         Of the dataset.
     """
-    columns = list(labels.columns[:3])
+    columns = [*labels.columns[:3], CLUSTER]
     order = np.random.default_rng(0).permutation(len(labels))  # no group is drawn on top of another
     size = float(np.clip(6000 / len(labels), 0.5, 6))
     figure = Figure(figsize=(2.5 * len(columns), 2.35 * len(methods) + 1.2), layout="constrained")
@@ -32,15 +34,17 @@ def umap_grid(umap: pd.DataFrame, labels: pd.DataFrame, methods: list[str], titl
         if points["x"].isna().all():
             row[0].text(0.5, 0.5, "not run", ha="center", va="center", color="0.45", transform=row[0].transAxes)
         for axis, column in zip(row, columns, strict=True):
-            colour = colours_of(labels[column])
-            axis.scatter(
-                points["x"], points["y"], s=size, linewidth=0, rasterized=True,
-                c=labels[column].map(colour).fillna(MISSING).iloc[order],
-            )  # fmt: skip
+            if column == CLUSTER:
+                shade = points[CLUSTER].map(lambda c: COLOURS[int(c - 1) % len(COLOURS)], na_action="ignore")
+                if points[CLUSTER].notna().any():
+                    axis.set_xlabel(f"{points[CLUSTER].max():.0f} clusters")
+            else:
+                shade = labels[column].map(colours_of(labels[column])).iloc[order]
+            axis.scatter(points["x"], points["y"], s=size, c=shade.fillna(MISSING), linewidth=0, rasterized=True)
             axis.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
             axis.spines[:].set_visible(False)
         row[0].set_ylabel(method_name(method))
-    for axis, column in zip(axes[-1], columns, strict=True):
+    for axis, column in zip(axes[-1], columns[:-1], strict=False):
         axis.set_xlabel("UMAP")
         handles = [Line2D([], [], ls="", marker="o", ms=4, color=c, label=n) for n, c in colours_of(labels[column]).items()]
         if labels[column].isna().any():
@@ -52,7 +56,8 @@ def umap_grid(umap: pd.DataFrame, labels: pd.DataFrame, methods: list[str], titl
             ncols=2 if len(handles) > 3 else 1,
             handletextpad=0.1,
         )
+    titles = {"batch": "Batch", "pattern": "Measured modalities", CLUSTER: "Leiden cluster, by size"}
     for axis, column in zip(axes[0], columns, strict=True):
-        axis.set_title({"batch": "Batch", "pattern": "Measured modalities"}.get(column, column.replace("_", " ").capitalize()))
+        axis.set_title(titles.get(column, column.replace("_", " ").capitalize()))
     figure.suptitle(f"{title}, {len(labels):,} cells")
     return figure

@@ -1,0 +1,57 @@
+"""Scores against a number that the config varies: cells, labelled cells, or the share of cells with a modality."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullLocator
+
+from .style import COLOURS, named
+
+MOST_IN_A_ROW = 3
+MARKERS = "osD^vP*Xh<>dp"
+
+
+def curves(table: pd.DataFrame, x_label: str, title: str, log_x: bool = False, log_y: tuple[str, ...] = ()) -> Figure:
+    """One panel a measure, one line a method: mean over seeds with its 95% interval.
+
+    Parameters
+    ----------
+    table
+        ``method, variant, panel, x, mean, low, high``; panels in the order in which they come.
+    x_label
+        What ``x`` is, with its unit.
+    title
+        Of the dataset.
+    log_x
+        Whether ``x`` is shown on a logarithmic axis.
+    log_y
+        Panels whose values are.
+    """
+    table = named(table)
+    names, panels = list(dict.fromkeys(table["name"])), list(dict.fromkeys(table["panel"]))
+    width = min(MOST_IN_A_ROW, len(panels))
+    height = -(-len(panels) // width)
+    figure = Figure(figsize=(2.7 * width + 0.3, 2.25 * height + 0.5 + 0.16 * len(names) / 3), layout="constrained")
+    axes = figure.subplots(height, width, squeeze=False, sharex=True).ravel()
+    for axis in axes[len(panels) :]:
+        axis.set_visible(False)
+    for axis, panel in zip(axes, panels, strict=False):
+        for i, name in enumerate(names):
+            part = table[(table["panel"] == panel) & (table["name"] == name)].dropna(subset="mean").sort_values("x")
+            colour = COLOURS[i % len(COLOURS)]
+            axis.plot(part["x"], part["mean"], marker=MARKERS[i % len(MARKERS)], ms=4, lw=1.2, color=colour, label=name)
+            axis.fill_between(part["x"].to_numpy(float), part["low"], part["high"], color=colour, alpha=0.15, lw=0)
+        axis.set_title(panel)
+        axis.grid(lw=0.4, color="0.88")
+        if log_x:
+            axis.set_xscale("log")
+            axis.set_xticks(sorted(table["x"].unique()))
+            axis.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
+            axis.xaxis.set_minor_locator(NullLocator())
+        if panel in log_y:
+            axis.set_yscale("log")
+    for axis in axes[max(0, len(panels) - width) : len(panels)]:
+        axis.set_xlabel(x_label)
+        axis.tick_params(labelbottom=True)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(4, len(names)))
+    figure.suptitle(title)
+    return figure

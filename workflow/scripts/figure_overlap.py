@@ -1,0 +1,18 @@
+"""Scores against the share of cells that keep a modality."""
+
+import pandas as pd
+
+from mmaavi.analyses import of_runs, panels, series, share_with
+from mmaavi.embedding import read_labels
+from mmaavi.logs import log_to
+from mmaavi.metrics import AGGREGATES, MOSAIC
+from mmaavi.plots.curves import curves
+from mmaavi.plots.style import save
+
+log_to(snakemake.log[0])
+scores = of_runs(pd.read_csv(snakemake.input.scores, sep="\t"), snakemake.params.runs)
+modality = snakemake.params.modality
+scenarios = pd.Index(snakemake.params.scenarios, name="scenario")
+share = pd.Series([100 * share_with(read_labels(path), modality) for path in snakemake.input.files], scenarios)
+table = series(panels(scores, AGGREGATES | MOSAIC), share)
+save(curves(table, f"cells with {modality}, %", snakemake.params.title), snakemake.output)

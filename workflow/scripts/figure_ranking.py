@@ -1,0 +1,13 @@
+"""The ranking of methods over the datasets of an experiment."""
+
+import pandas as pd
+
+from mmaavi.analyses import RUN, of_runs
+from mmaavi.logs import log_to
+from mmaavi.metrics import summarise
+from mmaavi.plots.score_table import ranking
+from mmaavi.plots.style import save
+
+log_to(snakemake.log[0])
+scores = of_runs(pd.read_csv(snakemake.input.scores, sep="\t"), snakemake.params.runs)
+save(ranking(summarise(scores, [*RUN[:-1], "metric", "group"]), snakemake.params.title), snakemake.output)

@@ -1,0 +1,14 @@
+"""The scores of an experiment on one mosaic as a picture."""
+
+import pandas as pd
+
+from mmaavi.analyses import RUN, of_runs
+from mmaavi.logs import log_to
+from mmaavi.metrics import summarise
+from mmaavi.plots.score_table import score_table
+from mmaavi.plots.style import save
+
+log_to(snakemake.log[0])
+scores = of_runs(pd.read_csv(snakemake.input.scores, sep="\t"), snakemake.params.runs)
+summary = summarise(scores, [*RUN[:-1], "metric", "group"])
+save(score_table(summary, snakemake.params.title), snakemake.output)

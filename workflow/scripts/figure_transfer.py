@@ -1,0 +1,16 @@
+"""How well labels are transferred, by number of labelled cells."""
+
+import pandas as pd
+
+from mmaavi.analyses import panels, series
+from mmaavi.logs import log_to
+from mmaavi.plots.curves import curves
+from mmaavi.plots.style import save
+from mmaavi.transfer import METRICS, family
+
+log_to(snakemake.log[0])
+scores = pd.concat([pd.read_csv(path, sep="\t") for path in snakemake.input.files])
+scores = scores.assign(variant=scores["variant"].map(family))
+n_labelled = pd.Series(sorted(scores["n_labelled"].unique()), name="n")
+table = series(panels(scores, METRICS), n_labelled.set_axis(n_labelled.rename("n_labelled")))
+save(curves(table, "labelled cells", snakemake.params.title, log_x=True), snakemake.output)

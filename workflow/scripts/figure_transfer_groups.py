@@ -1,0 +1,16 @@
+"""Balanced accuracy of transferred labels by batch and by modality pattern."""
+
+import pandas as pd
+
+from mmaavi.logs import log_to
+from mmaavi.plots.style import save
+from mmaavi.plots.transfer import transfer_groups
+from mmaavi.transfer import family
+
+log_to(snakemake.log[0])
+scores = pd.concat([pd.read_csv(path, sep="\t") for path in snakemake.input.files])
+scores = scores[(scores["metric"] == "transfer_balanced") & (scores["n_labelled"] == snakemake.params.n)]
+scores = scores.assign(variant=scores["variant"].map(family))
+mean = scores.groupby(["method", "variant", "group"], sort=False)["value"].mean().rename("mean").reset_index()
+title = f"{snakemake.params.title}\nbalanced accuracy from {snakemake.params.n} labelled cells"
+save(transfer_groups(mean, title), snakemake.output)

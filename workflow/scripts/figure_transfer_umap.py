@@ -1,0 +1,19 @@
+"""UMAP of the first method that learns from labels: its labelled cells, own labels and those given."""
+
+import pandas as pd
+
+from mmaavi.embedding import read_embedding, read_labels
+from mmaavi.layout import umap_and_clusters
+from mmaavi.logs import log_to
+from mmaavi.plots.style import method_name, save
+from mmaavi.plots.transfer import transfer_umap
+
+log_to(snakemake.log[0])
+labels, labelled = read_labels(snakemake.input.labels), read_labels(snakemake.input.labelled)
+predicted = pd.read_csv(snakemake.input.files[0], sep="\t", dtype={"cell": str, "label": str}).set_index("cell")
+cells = pd.DataFrame({"truth": labels.iloc[:, 2], "labelled": labels.index.isin(labelled.index)})
+cells[["predicted", "probability"]] = predicted.reindex(cells.index)[["label", "probability"]]
+adata = read_embedding(snakemake.input.embedding, labels.index)
+layout = umap_and_clusters(adata.obsm["X_emb"], labels.index)
+title = f"{snakemake.params.title}\n{method_name(snakemake.params.methods[0])}"
+save(transfer_umap(layout, cells, title), snakemake.output)
