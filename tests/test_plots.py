@@ -4,10 +4,17 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from mmaavi.metrics import AGGREGATES, BATCH, BIO, IMPUTATION, MOSAIC, TRUTH
+from mmaavi.plots.ablation import differences
 from mmaavi.plots.attention import attention_heatmaps
+from mmaavi.plots.components import component_losses
 from mmaavi.plots.cost import cost_panels
+from mmaavi.plots.curves import curves
+from mmaavi.plots.imputation import imputation_panels
+from mmaavi.plots.populations import population_panels
+from mmaavi.plots.score_table import ranking, score_table
 from mmaavi.plots.scores import score_panels
 from mmaavi.plots.style import COLOURS, colours_of, save
+from mmaavi.plots.transfer import confusion, transfer_groups, transfer_umap
 from mmaavi.plots.umap import umap_grid
 from mmaavi.plots.volcano import volcano
 
@@ -33,7 +40,7 @@ def test_a_value_keeps_its_colour_whatever_else_is_drawn(labels):
 
 
 def test_umaps_are_joined_by_cell_id(labels, rng):
-    umap = pd.DataFrame(rng.normal(size=(60, 2)), columns=["x", "y"], index=labels.index).assign(method="mmaavi")
+    umap = pd.DataFrame(rng.normal(size=(60, 2)), columns=["x", "y"], index=labels.index).assign(method="mmaavi", cluster=1)
     figure = umap_grid(umap.iloc[::-1], labels, ["mmaavi"], "Title")
     drawn = figure.axes[0].collections[0]
     for point, colour in zip(drawn.get_offsets(), drawn.get_facecolors(), strict=True):
@@ -115,3 +122,80 @@ def test_volcano_names_the_strongest_features_of_each_direction(rng):
     text = texts(volcano(table, "Title", n_named=3))
     assert {name for name in text.split(" | ") if name.startswith("gene")} == {f"gene{i}" for i in (0, 1, 2, 97, 98, 99)}
     assert "T against rest" in text
+
+
+def tidy(dataset: str = "d", methods=("mmaavi", "pca", "cell_type")) -> pd.DataFrame:
+    table = pd.concat([scores(missing="")[0].query("method == 'mmaavi'").assign(method=m) for m in methods])
+    return table.assign(dataset=dataset, scenario="full", n_seeds=3)
+
+
+def test_the_score_table_puts_the_best_first_and_controls_last():
+    table = tidy()
+    table.loc[(table["method"] == "pca") & (table["metric"] == "total"), ["mean", "low", "high"]] += 0.2
+    figure = score_table(table, "Title")
+    names = [t.get_text() for t in figure.axes[0].get_yticklabels()]
+    assert names == ["PCA, zero-filled  (3)", "mmAAVI  (3)", "Cell types (upper bound)  (3)"]
+    for name in (*BIO.values(), *BATCH.values(), *AGGREGATES.values()):
+        assert name.split()[0] in texts(figure)
+
+
+def test_the_ranking_counts_by_dataset_and_leaves_controls_out():
+    one, two = tidy("one"), tidy("two", ("mmaavi",))
+    one.loc[(one["method"] == "pca") & (one["metric"] == "total"), "mean"] = 0.9
+    text = texts(ranking(pd.concat([one, two]), "Title"))
+    assert "0.900  #1" in text
+    assert "Cell types" not in text
+    assert "1.0 of some" in text  # PCA, on one of two
+
+
+def test_curves_have_a_line_for_each_method_and_a_panel_for_each_measure():
+    rows = [
+        (m, "default", p, x, 0.1 * x, 0.1 * x, 0.1 * x) for m in ("mmaavi", "pca") for p in ("Total", "seconds") for x in (1, 10)
+    ]
+    table = pd.DataFrame(rows, columns=["method", "variant", "panel", "x", "mean", "low", "high"])
+    figure = curves(table, "cells", "Title", log_x=True, log_y=("seconds",))
+    assert [len(axis.lines) for axis in figure.axes] == [2, 2]
+    assert figure.axes[1].get_yscale() == "log"
+    assert "cells" in texts(figure)
+
+
+def test_differences_lie_on_both_sides_of_zero():
+    table = pd.DataFrame({"name": ["a", "b"], "panel": "Total", "seed": 0, "difference": [0.1, -0.2]})
+    text = texts(differences(table, "default", "Title"))
+    assert "+0.100" in text
+    assert "-0.200" in text
+    assert "difference to 'default'" in text
+
+
+def test_the_chosen_number_of_components_is_marked():
+    losses = pd.DataFrame({"n_components": [3, 3, 5, 5], "seed": [0, 1, 0, 1], "loss": [2.0, 2.1, 1.5, 1.6]})
+    assert "chosen: K = 5" in texts(component_losses(losses, 5, "Title"))
+
+
+def test_populations_show_before_and_after():
+    table = pd.DataFrame({"method": ["mmaavi"], "variant": "default", "panel": "purity of B", "before": 0.9, "after": 0.4})
+    figure = population_panels(table, "Title")
+    assert {float(line.get_xdata()[0]) for line in figure.axes[0].lines if len(line.get_xdata()) == 1} == {0.9, 0.4}
+
+
+def test_imputation_shows_the_baseline_and_says_where_nothing_was_hidden():
+    rows = [
+        ("pca", "default", s, k, g, v) for k in IMPUTATION for s in (0, 1) for g, v in (("rna", 0.5), ("rna: mean profile", 0.3))
+    ]
+    table = pd.DataFrame(rows, columns=["method", "variant", "seed", "metric", "group", "value"])
+    assert "mean profile" in texts(imputation_panels(table, "Title"))
+    assert "Nothing was hidden" in texts(imputation_panels(table[table["group"] == "none"], "Title"))
+
+
+def test_transferred_labels_are_drawn_by_cell_id(labels, rng):
+    cells = pd.DataFrame({"truth": labels["cell_type"], "predicted": "T", "probability": 0.8, "labelled": False})
+    cells.loc[cells["truth"].dropna().index[:5], "labelled"] = True
+    layout = pd.DataFrame(rng.normal(size=(60, 2)), columns=["x", "y"], index=labels.index).iloc[::-1]
+    text = texts(transfer_umap(layout, cells, "Title"))
+    assert "labelled (5 cells)" in text
+    both = cells[["truth", "predicted"]].dropna()
+    figure = confusion({"mmaavi": both}, "Title")
+    assert "mmAAVI" in texts(figure)
+    groups = pd.DataFrame({"method": ["mmaavi", "pca"], "variant": "default", "group": "all", "mean": [0.2, 0.7]})
+    names = [t.get_text() for t in transfer_groups(groups, "Title").axes[0].get_yticklabels()]
+    assert names == ["PCA, zero-filled", "mmAAVI"]  # the best first

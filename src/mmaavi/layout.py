@@ -1,5 +1,7 @@
 """Embeddings for the eye: a layout in two dimensions, and clusters, of the same nearest neighbours."""
 
+import random
+
 import igraph
 import numpy as np
 import pandas as pd
@@ -28,7 +30,7 @@ def umap_and_clusters(x: np.ndarray, cells: pd.Index) -> pd.DataFrame:
     places = pd.DataFrame(layout.fit_transform(x), index=cells, columns=["x", "y"])
     edges = np.column_stack([np.repeat(near.indices[:, 0], near.indices.shape[1] - 1), near.indices[:, 1:].ravel()])
     graph = igraph.Graph(n=len(x), edges=np.unique(np.sort(edges, axis=1), axis=0))
-    igraph.set_random_number_generator(np.random.RandomState(0))
+    igraph.set_random_number_generator(random.Random(0))
     found = graph.community_leiden("modularity", resolution=RESOLUTION, n_iterations=5)
     member = pd.Series(found.membership, index=cells)
     by_size = {cluster: i + 1 for i, cluster in enumerate(member.value_counts().index)}

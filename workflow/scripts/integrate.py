@@ -34,7 +34,7 @@ name = snakemake.wildcards.method
 if reason := snakemake.params.not_here or unsupported(name, mosaic):
     logging.warning("not run: %s", reason)
     keep(pd.DataFrame(), [])
-    model.mkdir(exist_ok=True)
+    model.mkdir(parents=True, exist_ok=True)
     save_not_run(snakemake.output.embedding, mosaic, reason)
     sys.exit()
 
@@ -60,7 +60,7 @@ if result.embed and len(truth.cells):
     for modality in mosaic.modalities:
         cells = only(mosaic, truth, modality)
         halves[modality] = pd.DataFrame(result.embed(cells), index=cells.cells)
-model.mkdir(exist_ok=True)
+model.mkdir(parents=True, exist_ok=True)
 if result.save:
     result.save(model)
 save_embedding(snakemake.output.embedding, mosaic, truth, result, halves, settings, cost)

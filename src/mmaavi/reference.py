@@ -1,0 +1,32 @@
+"""A fresh summary of scores beside the committed one."""
+
+import pandas as pd
+
+from .metrics import AGGREGATES, TRUTH
+
+KEY = ["dataset", "scenario", "method", "variant", "metric", "group"]
+COMPARED = [*AGGREGATES, "label_transfer", *TRUTH]
+TOLERANCE = 0.03  # what seeds and machines differ by, where no interval says more
+
+
+def compare(fresh: pd.DataFrame, reference: pd.DataFrame, tolerance: float = TOLERANCE) -> pd.DataFrame:
+    """Scores that both have, and whether they moved.
+
+    Parameters
+    ----------
+    fresh, reference
+        Summaries: ``dataset, scenario, method, variant, metric, group, mean, low, high, n_seeds``.
+    tolerance
+        Difference of means that is let pass; or the half widths of both 95% intervals together, where these are larger.
+
+    Returns
+    -------
+    One row a score of all cells: its key, ``reference``, ``fresh``, ``difference``, ``allowed``, ``moved``.
+    """
+    both = reference.merge(fresh, on=KEY, suffixes=("_reference", "_fresh"))
+    both = both[both["metric"].isin(COMPARED) & (both["group"] == "all")].dropna(subset=["mean_reference", "mean_fresh"])
+    widths = sum((both[f"high_{name}"] - both[f"mean_{name}"]).fillna(0) for name in ("reference", "fresh"))
+    difference = both["mean_fresh"] - both["mean_reference"]
+    allowed = widths.clip(lower=tolerance)
+    table = both[KEY].assign(reference=both["mean_reference"], fresh=both["mean_fresh"], difference=difference, allowed=allowed)
+    return table.assign(moved=difference.abs() > allowed)

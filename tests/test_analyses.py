@@ -1,0 +1,112 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from mmaavi import analyses
+from mmaavi.analyses import of_runs, panels, removed_populations, series, share_with
+from mmaavi.experiments import Run
+from mmaavi.plan import earlier_runs, estimates, plan
+from mmaavi.reference import compare
+
+RUNS = [["d", s, "mmaavi", v, k] for s, v in (("full", "default"), ("full", "small"), ("cut", "default")) for k in (0, 1)]
+
+
+@pytest.fixture
+def scores() -> pd.DataFrame:
+    rows = []
+    for i, run in enumerate([*RUNS, ["other", "full", "pca", "default", 0]]):
+        rows += [(*run, "total", "all", 0.5 + 0.01 * i), (*run, "purity", "B", 0.9 - 0.1 * i), (*run, "bio", "all", np.nan)]
+    return pd.DataFrame(rows, columns=[*analyses.RUN, "metric", "group", "value"])
+
+
+def test_only_the_runs_of_an_experiment_are_taken_in_its_order(scores):
+    part = of_runs(scores.sample(frac=1, random_state=0), RUNS[::-1])
+    assert set(part["dataset"]) == {"d"}
+    assert part.drop_duplicates(analyses.RUN)[analyses.RUN].to_numpy().tolist() == RUNS[::-1]
+
+
+def test_a_series_is_the_mean_over_seeds_at_each_x(scores):
+    table = series(panels(of_runs(scores, RUNS), {"total": "Total"}), pd.Series({"full": 100, "cut": 50}).rename_axis("scenario"))
+    of = table.set_index(["variant", "x"])["mean"]
+    assert of["default", 100] == pytest.approx(0.505)
+    assert of["small", 100] == pytest.approx(0.525)
+    assert of["default", 50] == pytest.approx(0.545)
+    assert set(table["panel"]) == {"Total"}
+
+
+def test_the_share_of_a_modality_is_read_from_the_patterns():
+    labels = pd.DataFrame({"pattern": ["rna+protein", "rna", "protein", "rna_protein"]})
+    assert share_with(labels, "protein") == 0.5
+
+
+def test_differences_are_paired_by_seed(scores):
+    table = analyses.differences(of_runs(scores, RUNS), {"total": "Total"}, ("full", "mmaavi", "default"))
+    assert table.groupby("name")["difference"].apply(list).to_dict() == {
+        "small": pytest.approx([0.02, 0.02]),
+        "cut": pytest.approx([0.04, 0.04]),
+    }
+
+
+def test_a_removed_population_is_compared_with_all_of_its_cells(scores):
+    table = removed_populations(of_runs(scores, RUNS), {"cut": {"b1": ["B"], "b2": ["B"]}}, "full").query("variant == 'default'")
+    purity = table[table["panel"] == "purity of B\n(removed from b1, b2)"].iloc[0]
+    assert (purity["before"], purity["after"]) == pytest.approx((0.85, 0.45))
+    assert len(table) == 2  # and the total
+
+
+def known() -> pd.DataFrame:
+    rows = [
+        ("d", "full", "mmaavi", "default", 0, 100.0, 1.0),
+        ("d", "full", "mmaavi", "k3", 0, 300.0, 3.0),
+        ("e", "full", "pca", "default", 0, 10.0, np.nan),
+    ]
+    return pd.DataFrame(rows, columns=["dataset", "scenario", "method", "variant", "seed", "seconds", "gib"])
+
+
+def test_costs_are_those_of_the_runs_most_alike():
+    runs = [
+        Run("d", "full", "mmaavi", "default", 5),
+        Run("d", "cut", "mmaavi", "new", 0),
+        Run("x", "full", "pca", "default", 0),
+        Run("x", "full", "glue", "default", 0),
+    ]
+    assert estimates(runs, known())["seconds"].fillna(-1).tolist() == [100, 200, 10, -1]
+
+
+def test_a_plan_counts_each_run_once_and_leaves_out_those_that_are_done():
+    a, b, c = (Run("d", "full", "mmaavi", "default", seed) for seed in range(3))
+    table = plan({"one": [a, b], "two": [b, c]}, {a}, known()).set_index("experiment")
+    assert table["runs"].to_dict() == {"one": 2, "two": 2, "all": 3}
+    assert table["first_here"].to_dict() == {"one": 2, "two": 1, "all": 3}
+    assert table["to_do"].to_dict() == {"one": 1, "two": 1, "all": 2}
+    assert table.loc["all", "hours"] == pytest.approx(200 / 3600)
+    assert table.loc["all", "unknown"] == 0
+
+
+def test_earlier_runs_are_read_from_results_and_from_the_reference(tmp_path):
+    folder = tmp_path / "results/d/full/pca/default/seed3"
+    folder.mkdir(parents=True)
+    for name, seconds in (("benchmark.tsv", 5.0), ("benchmark_score.tsv", 2.0)):
+        pd.DataFrame({"s": [seconds], "max_rss": [100.0]}).to_csv(folder / name, sep="\t", index=False)
+    cost = pd.DataFrame(
+        {"dataset": ["e"], "scenario": "full", "method": "glue", "variant": "default", "seed": 0, "job_seconds": 60.0}
+    )
+    cost.to_csv(tmp_path / "cost.tsv", sep="\t", index=False)
+    table = earlier_runs(tmp_path / "results", tmp_path / "cost.tsv").set_index("method")
+    assert table["seconds"].to_dict() == {"pca": 7.0, "glue": 60.0}
+    assert table.loc["pca", "seed"] == 3
+    assert earlier_runs(tmp_path / "none", tmp_path / "none.tsv").empty
+
+
+def test_a_score_moved_if_it_left_both_intervals_and_the_tolerance():
+    key = {"dataset": "d", "scenario": "full", "method": "mmaavi", "variant": "default", "group": "all"}
+    old = pd.DataFrame(
+        [{**key, "metric": m, "mean": 0.7, "high": h} for m, h in (("total", 0.71), ("bio", 0.78), ("batch", np.nan))]
+    )
+    new = pd.DataFrame(
+        [{**key, "metric": m, "mean": v, "high": v + 0.01} for m, v in (("total", 0.74), ("bio", 0.74), ("batch", 0.72))]
+    )
+    table = compare(new, old).set_index("metric")
+    assert table["moved"].to_dict() == {"total": True, "bio": False, "batch": False}
+    assert table.loc["total", "difference"] == pytest.approx(0.04)
+    assert compare(new.assign(dataset="x"), old).empty

@@ -1,0 +1,40 @@
+"""The first page of the report: what was run, on what, the headline, and what was not run or failed."""
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+import psutil
+import torch
+
+from mmaavi.files import replacing
+from mmaavi.logs import log_to
+from mmaavi.overview import embedded, headline, not_scored
+
+LIBRARIES = ("snakemake", "torch", "scanpy", "anndata", "mudata", "scib-metrics", "numpy", "pandas")
+
+log_to(snakemake.log[0])
+scores, summary, cost = (pd.read_csv(snakemake.input[k], sep="\t") for k in ("scores", "summary", "cost"))
+gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+machine = {
+    "system": platform.platform(),
+    "processor": f"{psutil.cpu_count(logical=False)} cores, {platform.machine()}",
+    "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
+    "GPU": ", ".join(gpus) or "none",
+    "Python": platform.python_version(),
+    **{name: version(name) for name in LIBRARIES},
+}
+template = jinja2.Environment(autoescape=True).from_string(Path(snakemake.params.template).read_text())
+page = template.render(
+    experiments=snakemake.params.experiments,
+    headline=headline(summary),
+    pictures=[embedded(path) for path in snakemake.input.pictures],
+    missing=not_scored(scores),
+    machine=machine,
+    hours=cost["job_seconds"].sum() / 3600,
+    n_runs=len(cost),
+)
+with replacing(snakemake.output[0]) as partial:
+    partial.write_text(page)
