@@ -121,6 +121,34 @@ def test_scenarios_hide_more_and_subsample(demo, tmp_path):
         run(demo, tmp_path, {"hide": {"batch1": ["attac"]}})
 
 
+def test_a_modality_is_hidden_from_one_batch_after_another(demo, tmp_path):
+    one, all_of_them = (run(demo, tmp_path, {"hide_from": {"protein": n}}) for n in (1, 2))
+    assert set(one.labels["pattern"]) == {"rna+atac", "rna", "atac+protein"}  # batch2 comes first
+    assert one.truth.measured.loc[one.mosaic.cells[one.mosaic.obs["batch"] == "batch2"], "protein"].all()
+    assert all_of_them.mosaic.modalities == all_of_them.truth.modalities == ["rna", "atac"]
+    assert set(all_of_them.labels["pattern"]) == {"rna+atac", "rna", "atac"}
+    assert set(all_of_them.mosaic.provenance["edges"]) == {"rna-atac"}
+    assert len(all_of_them.mosaic.cells) == len(one.mosaic.cells)
+    with pytest.raises(InputError, match="hides 'protein' from 3 batches; 2 have it beside another one"):
+        run(demo, tmp_path, {"hide_from": {"protein": 3}})
+    with pytest.raises(InputError, match="'hide_from' names a modality 'proteins'; did you mean 'protein'"):
+        run(demo, tmp_path, {"hide_from": {"proteins": 1}})
+
+
+def test_a_population_is_removed_from_the_batches_that_are_named(demo, tmp_path):
+    whole = run(demo, tmp_path).labels.groupby(["batch", "cell_type"]).size()
+    left = run(demo, tmp_path, {"remove": {"batch1": ["type2", "type3"], "batch2": ["type2"]}}).labels
+    left = left.groupby(["batch", "cell_type"]).size()
+    gone = [("batch1", "type2"), ("batch1", "type3"), ("batch2", "type2")]
+    assert left.to_dict() == whole.drop(gone).to_dict()
+    with pytest.raises(InputError, match="'remove' names a batch 'batch9'"):
+        run(demo, tmp_path, {"remove": {"batch9": ["type2"]}})
+    with pytest.raises(InputError, match="the label 'type5', of which batch 'batch3' has no cells"):
+        run(demo, tmp_path, {"remove": {"batch3": ["type5"]}})
+    with pytest.raises(InputError, match="'remove' needs labels"):
+        run(demo | {"labels": {}}, tmp_path, {"remove": {"batch1": ["type2"]}})
+
+
 def broken_copy(entry, folder):
     (folder / "GxC.npz").write_bytes((folder / "GxC.npz").read_bytes()[:100])
 

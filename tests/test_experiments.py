@@ -4,7 +4,7 @@ import pytest
 
 from mmaavi import experiments
 from mmaavi.errors import InputError
-from mmaavi.experiments import PACKAGE, Run, all_runs, check_names, check_settings, code_hash, expand, file_hash
+from mmaavi.experiments import PACKAGE, Run, all_runs, check_names, check_settings, code_hash, expand, file_hash, labelled_runs
 
 EXPERIMENT = {
     "analysis": "integration",
@@ -30,8 +30,18 @@ def test_a_run_of_two_experiments_is_computed_once():
     assert runs.count(Run("a", "full", "pca", "default", 0)) == 1
 
 
+def test_a_variant_with_labels_of_its_own_is_asked_with_these_alone():
+    experiment = EXPERIMENT | {"methods": {"mmaavi": ["few", "default"]}, "seeds": [0]}
+    asked = labelled_runs(experiment, ["a"], {"mmaavi": {"few": {"labelled": 50}, "default": {}}})
+    assert [(run.variant, n) for run, n in asked] == [("few", 50), ("default", 25), ("default", 100)]
+
+
 def config(**changes):
-    variants = {"mmaavi": {"default": {}, "k08": {}}, "pca": {"default": {}}, "cell_type": {"default": {"labels": True}}}
+    variants = {
+        "mmaavi": {"default": {}, "k08": {}},
+        "pca": {"default": {}, "few": {"labelled": 5}},
+        "cell_type": {"default": {"labels": True}},
+    }
     return {"scenarios": {"full": {}}, "variants": variants, "experiments": {"e": EXPERIMENT | changes}}
 
 
@@ -50,6 +60,8 @@ def test_names_that_fit_pass():
         ({"methods": {"mmavi": ["default"]}}, "a method 'mmavi' without variants; did you mean 'mmaavi'"),
         ({"methods": {"mmaavi": ["k8"]}}, "a variant 'mmaavi/k8'; did you mean 'k08'"),
         ({"methods": {"cell_type": ["default"]}}, "'cell_type/default' needs labels, which dataset 'bare' does not have"),
+        ({"methods": {"pca": ["few"]}}, "'pca/few' has 'labelled', and the method knows no labels"),
+        ({"analysis": "transfer"}, "'mmaavi/default' needs labels, which dataset 'bare' does not have"),
     ],
 )
 def test_names_that_do_not_exist_are_refused(changes, message):

@@ -44,6 +44,14 @@ def test_attention_is_a_softmax_over_the_measured_modalities(subset):
     np.testing.assert_allclose(fused.detach(), np.einsum("nm,mnk->nk", alpha, h.numpy()), atol=1e-6)
 
 
+def test_the_mean_weighs_all_measured_modalities_alike():
+    attention = GatedAttention(["a", "b"], 5, modality_dropout=0.0, fusion="mean")
+    h = {m: torch.randn(3, 5) for m in "ab"}
+    fused, weights = attention(h | {"b": h["b"][:2]}, {"a": torch.arange(3), "b": torch.arange(2)}, 3)
+    np.testing.assert_allclose(weights.detach(), [[0.5, 0.5], [0.5, 0.5], [1, 0]])
+    np.testing.assert_allclose(fused.detach(), torch.stack([*(h["a"] + h["b"])[:2] / 2, h["a"][2]]), atol=1e-6)
+
+
 def test_a_missing_modality_gets_no_gradient(mosaic, network):
     model, data = network
     cells = np.flatnonzero((mosaic.obs["batch"] == "batch1").to_numpy())[:40]  # RNA + ATAC

@@ -88,6 +88,20 @@ def test_the_released_graph_takes_human_loci_and_substrings(folder):
         made(folder, {}, assemblies | {"hg19": elsewhere}, **changes)
 
 
+def test_a_wrong_graph_has_as_many_edges_elsewhere_and_no_graph_has_none(folder):
+    right, wrong, none = (made(folder, {"graph": kind}).mosaic for kind in ("recipe", "permuted", "none"))
+    for source, target in (("rna", "atac"), ("rna", "protein")):
+        a, b = weights(right, source, target), weights(wrong, source, target)
+        assert sorted(a.groupby(level=0).size()) == sorted(b.groupby(level=0).size())
+        assert sorted(a.groupby(level=1).size()) == sorted(b.groupby(level=1).size())
+        assert set(a.index.get_level_values(1)) == set(b.index.get_level_values(1))
+        assert len(set(a.index) & set(b.index)) < 0.5 * len(a)
+    assert none.guidance is None
+    assert none.n_features == made(folder, {"graph": "none"}, drop_unlinked=[]).mosaic.n_features
+    linked = made(folder, {"graph": "none"}, drop_unlinked=["atac"]).mosaic
+    assert linked.n_features == made(folder, drop_unlinked=["atac"]).mosaic.n_features
+
+
 def test_released_helpers():
     genes, proteins = pd.Index(["Cd4", "Ptprc", "a"]), pd.Index(["CD4", "CD45"])
     assert set(map(tuple, substring_edges(genes, proteins, {"CD45": ["PTPRC"]}).to_numpy())) == {

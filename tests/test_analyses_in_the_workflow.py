@@ -1,0 +1,115 @@
+"""Every analysis on a small mosaic, from the config to its figures; no run is computed twice."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from test_workflow import copy_project, planned, succeed
+
+OPTIONS = ("--configfile", "mine.yaml", "--set-threads", "integrate=1")
+VARIANTS = {
+    "mmaavi": {
+        "default": {},
+        "k03": {"n_components": 3},
+        "labels030": {"labelled": 30},
+        "mean_fusion": {"fusion": "mean"},
+    },
+    "stabmap": {"default": {}},
+}
+SCENARIOS = {
+    "full": {},
+    "hidden": {"hide_from": {"protein": 2}},
+    "without": {"remove": {"batch1": ["type2"]}},
+    "small": {"n_cells": 200},
+}
+BOTH, OURS = {"mmaavi": ["default"], "stabmap": ["default"]}, {"mmaavi": ["default"]}
+EXPERIMENTS = {
+    "first": {"methods": BOTH},
+    "k": {"analysis": "components", "methods": {"mmaavi": ["default", "k03"]}},
+    "overlap": {"analysis": "overlap", "methods": BOTH, "scenarios": ["full", "hidden"]},
+    "gone": {"analysis": "populations", "methods": BOTH, "scenarios": ["full", "without"]},
+    "labels": {"analysis": "transfer", "methods": {"mmaavi": ["labels030", "default"]}, "labelled": [30]},
+    "size": {"analysis": "scaling", "methods": BOTH, "scenarios": ["full", "small"]},
+    "parts": {"analysis": "ablation", "methods": {"mmaavi": ["default", "mean_fusion"]}},
+    "features": {"analysis": "markers", "methods": OURS},
+    "halves": {"analysis": "imputation", "methods": BOTH},
+}
+DRAWN = {
+    "k": ["demo/components"],
+    "overlap": ["demo/overlap"],
+    "gone": ["demo/populations"],
+    "labels": [f"demo-full/{name}" for name in ("transfer", "transfer_groups", "confusion", "transfer_umap")],
+    "size": ["demo/scaling"],
+    "parts": ["demo/ablation"],
+    "halves": ["demo-full/imputation"],
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    folder = copy_project(tmp_path_factory.mktemp("analyses"))
+    dataset = yaml.safe_load((folder / "config/datasets/demo.yaml").read_text())
+    for entry in dataset["inputs"]:
+        entry |= {"n_cells": 360, "n_genes": 60, "n_proteins": 12}
+    dataset["settings"] = {"mmaavi": {"n_steps": 6}}
+    (folder / "demo.yaml").write_text(yaml.safe_dump(dataset))
+    experiments = {name: experiment | {"seeds": [0]} for name, experiment in EXPERIMENTS.items()}
+    config = {"datasets": ["demo.yaml"], "scenarios": SCENARIOS, "variants": VARIANTS, "experiments": experiments}
+    (folder / "mine.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+def test_a_run_of_several_experiments_is_computed_once(project):
+    jobs = planned(project, *OPTIONS)
+    assert jobs["integrate"] == jobs["score"] == 4 + 3 + 4  # variants on 'full'; its other scenarios, by mmaavi; by stabmap
+    assert jobs["labelled"] == 1
+    assert jobs["transfer"] == 2
+    plan = subprocess.run(
+        [sys.executable, "-m", "snakemake", "plan", "--quiet", "all", *OPTIONS],
+        cwd=project, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    table = {line.split()[0]: line.split()[1:] for line in plan.splitlines() if line.split()[0] in [*EXPERIMENTS, "all"]}
+    assert [int(table["all"][i]) for i in range(3)] == [11, 11, 11]
+    assert sum(int(table[name][1]) for name in EXPERIMENTS) == 11
+
+
+def test_every_analysis_draws_its_figures(project):
+    succeed(project, *OPTIONS)
+    for experiment, names in DRAWN.items():
+        for name in names:
+            for ending in ("svg", "png"):
+                assert (project / f"results/figures/{experiment}/{name}.{ending}").stat().st_size > 5000
+    made = {p.stem for p in (project / "results/figures/demo/full").glob("*.png")}
+    assert {"table", "umap", "scores", "volcano_default_seed0", "agreement_default_seed0", "links_default_seed0"} <= made
+    assert (project / "results/figures/ranking.png").is_file()
+    assert (project / "results/demo/full/mmaavi/default/seed0/model/model.json").is_file()
+    scores = pd.read_csv(project / "results/tables/scores.tsv", sep="\t")
+    patterns = pd.read_csv(project / "results/demo/hidden/labels.tsv", sep="\t")["pattern"]
+    assert not patterns.str.contains("protein").any()
+    removed = scores.query("scenario == 'without' and metric == 'purity' and group == 'type2'")
+    assert removed["value"].between(0, 1).all()
+    assert len(removed) == 2
+
+
+def test_the_overview_names_what_was_run(project):
+    page = (project / "results/overview.html").read_text()
+    for text in [*EXPERIMENTS, "mmAAVI", "StabMap", "Machine and versions", "data:image/png", "Nothing: every run"]:
+        assert text in page
+
+
+def test_a_run_agrees_with_itself_as_reference_and_says_what_moved(project):
+    reference = project / "resources/reference_results"
+    reference.mkdir(parents=True)
+    summary = pd.read_csv(project / "results/tables/summary.tsv", sep="\t")
+    summary.to_csv(reference / "summary.tsv", sep="\t", index=False)
+    command = [sys.executable, "-m", "snakemake", "compare", "--quiet", "all", *OPTIONS]
+    same = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert same.returncode == 0, same.stdout + same.stderr
+    assert "0 of them moved" in same.stdout
+    summary.assign(mean=summary["mean"] + 0.2).to_csv(reference / "summary.tsv", sep="\t", index=False)
+    other = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert other.returncode != 0
+    assert "-0.200" in other.stdout
