@@ -139,6 +139,10 @@ def test_the_score_table_puts_the_best_first_and_controls_last():
         assert name.split()[0] in texts(figure)
 
 
+def test_a_single_seed_has_no_interval_and_is_drawn():
+    assert "Total" in texts(score_table(tidy().assign(low=np.nan, high=np.nan, n_seeds=1), "Title"))
+
+
 def test_the_ranking_counts_by_dataset_and_leaves_controls_out():
     one, two = tidy("one"), tidy("two", ("mmaavi",))
     one.loc[(one["method"] == "pca") & (one["metric"] == "total"), "mean"] = 0.9

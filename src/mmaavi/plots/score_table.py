@@ -25,7 +25,7 @@ def score_table(summary: pd.DataFrame, title: str) -> Figure:
         Of the dataset.
     """
     table = named(summary[summary["group"] == "all"])
-    wide = {what: table.pivot_table(index="name", columns="metric", values=what, sort=False) for what in ("mean", "low", "high")}
+    wide = {what: table.set_index(["name", "metric"])[what].unstack() for what in ("mean", "low", "high")}
     mean = wide["mean"].dropna(subset="total")
     control = table.drop_duplicates("name").set_index("name")["method"].isin(CONTROLS)[mean.index]
     order = mean.assign(control=control).sort_values(["control", "total"], ascending=[True, False]).index
