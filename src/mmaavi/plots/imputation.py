@@ -28,15 +28,17 @@ def imputation_panels(scores: pd.DataFrame, title: str) -> Figure:
         figure.text(0.5, 0.4, "Nothing was hidden in this mosaic: there is nothing to compare with.", ha="center")
         return figure
     axes = figure.subplots(len(modalities), len(IMPUTATION), sharey=True, squeeze=False)
+    for axis, text in zip(axes[0], IMPUTATION.values(), strict=True):
+        axis.set_title(text)
     for row, modality in zip(axes, modalities, strict=True):
-        for axis, (metric, text) in zip(row, IMPUTATION.items(), strict=True):
+        for axis, metric in zip(row, IMPUTATION, strict=True):
             part = table[(table["metric"] == metric) & (table["group"] == modality)].dropna(subset="value")
             for name, values in part.groupby("name", sort=False)["value"]:
                 axis.plot(values.mean(), -names.index(name), "o", ms=5.5, color=COLOURS[0], alpha=0.7)
                 axis.plot(values, [-names.index(name)] * len(values), "o", ms=1.8, color="0.2")
             baseline = table[(table["metric"] == metric) & (table["group"] == f"{modality}: {MEAN}")]["value"].mean()
             axis.axvline(baseline, color="0.45", ls=":", lw=1)
-            axis.set(title=text if row is axes[0] else "", yticks=[-i for i in range(len(names))], ylim=(-len(names) + 0.4, 0.6))
+            axis.set(yticks=[-i for i in range(len(names))], ylim=(-len(names) + 0.4, 0.6))
             axis.set_yticklabels(names)
             axis.grid(axis="x", lw=0.4, color="0.88")
         row[0].set_ylabel(modality, fontweight="bold")

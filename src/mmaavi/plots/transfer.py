@@ -8,6 +8,8 @@ from matplotlib.lines import Line2D
 
 from .style import MISSING, colours_of, method_name, named
 
+NEW = "#000000"  # components of the mixture that belong to no label
+
 
 def transfer_groups(table: pd.DataFrame, title: str) -> Figure:
     """A score of each method (rows, best first) over all cells, by batch and by modality pattern (columns).
@@ -85,7 +87,9 @@ def transfer_umap(layout: pd.DataFrame, cells: pd.DataFrame, title: str) -> Figu
     order = np.random.default_rng(0).permutation(len(cells))
     x, y = (layout.loc[cells.index, c].to_numpy() for c in ("x", "y"))
     size = float(np.clip(6000 / len(cells), 0.5, 6))
-    colour = colours_of(pd.concat([cells["truth"], cells["predicted"]]))
+    colour = colours_of(cells["truth"])  # as everywhere
+    unknown = sorted(set(cells["predicted"].dropna()) - set(colour))
+    colour |= dict.fromkeys(unknown, NEW)
     for axis, (column, name) in zip(axes, {"truth": "own label", "predicted": "label given"}.items(), strict=False):
         shade = cells[column].map(colour).fillna(MISSING).to_numpy()
         axis.scatter(x[order], y[order], s=size, c=shade[order], linewidth=0, rasterized=True)
@@ -103,7 +107,9 @@ def transfer_umap(layout: pd.DataFrame, cells: pd.DataFrame, title: str) -> Figu
     for axis in axes:
         axis.set(xticks=[], yticks=[], xlabel="UMAP", aspect="equal", adjustable="datalim")
         axis.spines[:].set_visible(False)
-    handles = [Line2D([], [], ls="", marker="o", ms=4, color=c, label=n) for n, c in colour.items()]
+    handles = [Line2D([], [], ls="", marker="o", ms=4, color=c, label=n) for n, c in colour.items() if n not in unknown]
+    if unknown:
+        handles.append(Line2D([], [], ls="", marker="o", ms=4, color=NEW, label="no known label"))
     handles.append(Line2D([], [], ls="", marker="*", ms=7, mfc="w", mec="k", label=f"labelled ({stars.sum()} cells)"))
     if cells["truth"].isna().any():
         handles.append(Line2D([], [], ls="", marker="o", ms=4, color=MISSING, label="unassigned"))
