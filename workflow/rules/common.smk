@@ -215,3 +215,15 @@ def figure_files():
             figures += ["training", *(f"attention_{variant}_seed{seed}" for variant, seed in first_seeds.items())]
         files += [f"results/figures/{dataset}/{scenario}/{figure}.png" for figure in figures]
     return files
+
+
+def marker_files():
+    """The figures of markers and links: of the first seed of each variant of mmAAVI on each mosaic that is asked for."""
+    first = {}
+    for run in [run for name in experiments_of("markers") for run in EXPERIMENTS[name] if run.method == "mmaavi"]:
+        first.setdefault((run.dataset, run.scenario, run.variant), run.seed)
+    return [
+        f"results/figures/{dataset}/{scenario}/{figure}_{variant}_seed{seed}.png"
+        for (dataset, scenario, variant), seed in first.items()
+        for figure in ("volcano", "dot_plot", "agreement", "links")
+    ]

@@ -1,0 +1,9 @@
+"""Whether features that the guidance graph links differ in the same direction."""
+
+from mmaavi.logs import log_to
+from mmaavi.markers import read_table
+from mmaavi.plots.agreement import agreement_panels
+from mmaavi.plots.style import save
+
+log_to(snakemake.log[0])
+save(agreement_panels(read_table(snakemake.input.agreement), snakemake.params.title), snakemake.output)

@@ -1,0 +1,35 @@
+"""Markers of a trained model's clusters, agreement of linked features, and links between genes and peaks: three tables."""
+
+import logging
+
+import numpy as np
+import torch
+
+from mmaavi.directions import agreement
+from mmaavi.embedding import read_embedding, read_labels
+from mmaavi.estimator import MMAAVI
+from mmaavi.files import write_table
+from mmaavi.logs import log_to
+from mmaavi.markers import clusters, differential_features
+from mmaavi.mosaic import load
+from mmaavi.peak_links import peak_links
+
+log_to(snakemake.log[0])
+torch.set_num_threads(snakemake.threads)
+asked = snakemake.params.asked
+mosaic, truth = load(snakemake.input.mosaic), load(snakemake.input.truth, guidance_key="links")
+labels = read_labels(snakemake.input.labels)
+adata = read_embedding(snakemake.input.embedding, labels.index)
+model = MMAAVI.load(snakemake.input.model)
+
+groups = clusters(adata.obsm["mmaavi_c"], labels, asked["smallest"])
+logging.info("%d cells lie in clusters of fewer than %d cells and are left out", groups.isna().sum(), asked["smallest"])
+table = differential_features(model, mosaic, groups, asked["delta"])
+rng = np.random.default_rng(int(snakemake.wildcards.seed))
+tables = {
+    "differential": table,
+    "agreement": agreement(table, mosaic, rng, asked["fdr"], asked["n_null"]),
+    "links": peak_links(model, mosaic, truth, asked["within"]),
+}
+for name, rows in tables.items():
+    write_table(rows, snakemake.output[name], index=False, float_format="%.4g")
