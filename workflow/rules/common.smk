@@ -203,6 +203,18 @@ def citation_of(wildcards):
     return DATASETS[wildcards.dataset]["citation"]
 
 
+def explored_method(wildcards):
+    """The name of the run that a page for exploring shows; umap.tsv lays out first seeds alone."""
+    shown = [run for run in shown_runs(wildcards) if run.method == "mmaavi"]
+    found = [name_of(run) for run in shown if (run.variant, str(run.seed)) == (wildcards.variant, wildcards.seed)]
+    if not found:
+        pages = ", ".join(f"{run.variant}_seed{run.seed}" for run in shown) or "none"
+        raise WorkflowError(
+            f"there is no layout of {wildcards.variant}_seed{wildcards.seed} on {wildcards.dataset}/{wildcards.scenario}, only of: {pages}"
+        )
+    return found[0]
+
+
 def figure_files():
     """The figures of each mosaic, and of all runs."""
     mosaics = dict.fromkeys((run.dataset, run.scenario) for run in RUNS)
@@ -213,6 +225,8 @@ def figure_files():
         first_seeds = {run.variant: run.seed for run in reversed(here) if run.method == "mmaavi"}
         if first_seeds:
             figures += ["training", *(f"attention_{variant}_seed{seed}" for variant, seed in first_seeds.items())]
+            variant = next(run.variant for run in here if run.method == "mmaavi")
+            files.append(f"results/explore/{dataset}_{scenario}_{variant}_seed{first_seeds[variant]}.html")
         files += [f"results/figures/{dataset}/{scenario}/{figure}.png" for figure in figures]
     return files
 
