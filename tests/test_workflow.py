@@ -72,7 +72,7 @@ def test_no_job_of_the_demo_takes_much_memory(demo):
 
 def test_every_figure_is_drawn_twice(demo):
     png = {p.with_suffix("") for p in demo.glob("results/figures/**/*.png")}
-    assert {p.name for p in png} == {"mosaic", "umap", "scores", "training", "attention_default_seed0", "cost"}
+    assert {p.name for p in png} == {"mosaic", "umap", "table", "scores", "training", "attention_default_seed0", "cost"}
     assert png == {p.with_suffix("") for p in demo.glob("results/figures/**/*.svg")}
 
 
@@ -101,8 +101,8 @@ def test_a_change_of_the_networks_reruns_training_and_what_follows(demo):
     finally:
         file.write_text(before)
     assert jobs == {
-        "integrate": 3, "score": 3, "tables": 1, "umap": 1, "figure_umap": 1, "figure_scores": 1, "figure_attention": 1,
-        "figure_training": 1, "figure_cost": 1, "all": 1,
+        "integrate": 3, "score": 3, "tables": 1, "umap": 1, "figure_umap": 1, "figure_table": 1, "figure_scores": 1,
+        "figure_attention": 1, "figure_training": 1, "figure_cost": 1, "explore": 1, "overview": 1, "all": 1,
     }  # fmt: skip
 
 
@@ -135,7 +135,7 @@ def test_the_report_opens_in_a_browser(demo, tmp_path):
     options += [f"--user-data-dir={tmp_path}", "--virtual-time-budget=15000", "--enable-logging=stderr", "--v=0"]
     command = [CHROMIUM, *options, "--dump-dom", page.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=180)
-    for word in ("Data", "Integration", "Tables", "Cost"):  # the categories, written by the page's own script
+    for word in ("Overview", "Data", "Integration", "Explore", "Tables", "Cost"):  # the categories, written by the page's own script
         assert word in re.sub(r"(?s)<script.*?</script>", "", done.stdout), word
     assert not re.findall(r"CONSOLE.*(?:Uncaught|Error).*", done.stderr)
 

@@ -86,6 +86,15 @@ RUNS = [run for run in RUNS if run not in FAILED]
 EXPERIMENTS = {name: [run for run in runs if run not in FAILED] for name, runs in EXPERIMENTS.items()}
 
 
+# Analyses that read training logs, transferred labels or the model: their runs are not scored for them.
+UNSCORED = ("components", "transfer", "markers")
+SCORED = [
+    run
+    for run in RUNS
+    if any(run in runs and config["experiments"][name]["analysis"] not in UNSCORED for name, runs in EXPERIMENTS.items())
+] or RUNS
+
+
 def script_hash(script, *modules):
     """Hash of a script's imports, and of further modules, from this project's package."""
     return code_hash(ROOT / "workflow/scripts" / script, *(ROOT / "src/mmaavi" / m for m in modules))
@@ -121,18 +130,17 @@ def labels_for(wildcards):
 
 
 def runs_on(dataset, scenario):
-    return [run for run in RUNS if (run.dataset, run.scenario) == (dataset, scenario)]
+    return [run for run in SCORED if (run.dataset, run.scenario) == (dataset, scenario)]
 
 
 def job_benchmarks():
     """Job -> its time and memory, of all jobs beside the integrations that take long or much."""
-    mosaics = dict.fromkeys(f"{run.dataset}/{run.scenario}" for run in RUNS)
     files = {
-        f"{rule} {mosaic}": f"results/{mosaic}/benchmark_{rule}.tsv"
-        for mosaic in mosaics
+        f"{rule} {dataset}/{scenario}": f"results/{dataset}/{scenario}/benchmark_{rule}.tsv"
+        for dataset, scenario in mosaics_of(SCORED)
         for rule in ("mosaic", "unintegrated", "umap")
     }
-    return files | {f"score {run.folder.removeprefix('results/')}": f"{run.folder}/benchmark_score.tsv" for run in RUNS}
+    return files | {f"score {run.folder.removeprefix('results/')}": f"{run.folder}/benchmark_score.tsv" for run in SCORED}
 
 
 def compared_on(dataset, scenario):
@@ -151,8 +159,13 @@ def compared_runs(wildcards):
 
 
 def integrations():
-    """All runs of the integrations, of which the ranking is made."""
-    return [run for mosaic in dict.fromkeys((run.dataset, run.scenario) for run in RUNS) for run in compared_on(*mosaic)]
+    """The runs that the ranking and the overview compare: of all integrations; where there are none, what each mosaic shows."""
+    named = dict.fromkeys(run for name in experiments_of("integration") for run in EXPERIMENTS[name])
+    return list(named) or [run for mosaic in mosaics_of(SCORED) for run in compared_on(*mosaic)]
+
+
+def mosaics_of(runs):
+    return list(dict.fromkeys((run.dataset, run.scenario) for run in runs))
 
 
 def shown_runs(wildcards):
@@ -217,14 +230,14 @@ def explored_method(wildcards):
 
 def figure_files():
     """The figures of each mosaic, and of all runs."""
-    mosaics = dict.fromkeys((run.dataset, run.scenario) for run in RUNS)
-    files = ["results/figures/cost.png", *(["results/figures/ranking.png"] if len(mosaics) > 1 else [])]
-    for dataset, scenario in mosaics:
+    files = ["results/figures/cost.png", *(["results/figures/ranking.png"] if len(mosaics_of(integrations())) > 1 else [])]
+    for dataset, scenario in mosaics_of(SCORED):
         here = compared_on(dataset, scenario)
         figures = ["mosaic", "umap", "table", "scores"]
         first_seeds = {run.variant: run.seed for run in reversed(here) if run.method == "mmaavi"}
         if first_seeds:
             figures += ["training", *(f"attention_{variant}_seed{seed}" for variant, seed in first_seeds.items())]
+        if first_seeds and (dataset, scenario) in mosaics_of(integrations()):
             variant = next(run.variant for run in here if run.method == "mmaavi")
             files.append(f"results/explore/{dataset}_{scenario}_{variant}_seed{first_seeds[variant]}.html")
         files += [f"results/figures/{dataset}/{scenario}/{figure}.png" for figure in figures]

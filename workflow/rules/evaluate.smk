@@ -45,9 +45,9 @@ rule score:
 
 rule tables:
     input:
-        scores=[f"{run.folder}/scores.tsv" for run in RUNS],
-        benchmarks=[f"{run.folder}/benchmark.tsv" for run in RUNS],
-        embeddings=[f"{run.folder}/embedding.h5ad" for run in RUNS],
+        scores=[f"{run.folder}/scores.tsv" for run in SCORED],
+        benchmarks=[f"{run.folder}/benchmark.tsv" for run in SCORED],
+        embeddings=[f"{run.folder}/embedding.h5ad" for run in SCORED],
         jobs=list(job_benchmarks().values()),
     output:
         scores=report(
@@ -81,7 +81,7 @@ rule tables:
     threads: 1
     params:
         jobs=job_benchmarks(),
-        runs=[list(astuple(run)) for run in RUNS],
+        runs=[list(astuple(run)) for run in SCORED],
         failed=[(list(astuple(run)), line) for run, line in FAILED.items()],
         code=script_hash("tables.py"),
     message:

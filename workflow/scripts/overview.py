@@ -9,14 +9,17 @@ import pandas as pd
 import psutil
 import torch
 
+from mmaavi.analyses import RUN, of_runs
 from mmaavi.files import replacing
 from mmaavi.logs import log_to
+from mmaavi.metrics import summarise
 from mmaavi.overview import embedded, headline, not_scored
 
 LIBRARIES = ("snakemake", "torch", "scanpy", "anndata", "mudata", "scib-metrics", "numpy", "pandas")
 
 log_to(snakemake.log[0])
-scores, summary, cost = (pd.read_csv(snakemake.input[k], sep="\t") for k in ("scores", "summary", "cost"))
+scores, cost = (pd.read_csv(snakemake.input[k], sep="\t") for k in ("scores", "cost"))
+summary = summarise(of_runs(scores, snakemake.params.runs), [*RUN[:-1], "metric", "group"])
 gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
 machine = {
     "system": platform.platform(),
