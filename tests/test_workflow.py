@@ -135,7 +135,7 @@ def test_the_report_opens_in_a_browser(demo, tmp_path):
     options += [f"--user-data-dir={tmp_path}", "--virtual-time-budget=15000", "--enable-logging=stderr", "--v=0"]
     command = [CHROMIUM, *options, "--dump-dom", page.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=180)
-    for word in ("Overview", "Data", "Integration", "Explore", "Tables", "Cost"):  # the categories, written by the page's own script
+    for word in ("Overview", "Data", "Integration", "Explore", "Tables", "Cost"):  # categories, written by the page itself
         assert word in re.sub(r"(?s)<script.*?</script>", "", done.stdout), word
     assert not re.findall(r"CONSOLE.*(?:Uncaught|Error).*", done.stderr)
 
