@@ -29,9 +29,9 @@ rule figure_experiment:
         png=report(
             "results/figures/{experiment}/{shown}/{figure}.png",
             caption="../report/experiment.rst",
-            category="{experiment}",
-            subcategory="{shown}",
-            labels={"figure": "{figure}"},
+            category="Experiments",
+            subcategory="{experiment}",
+            labels={"mosaic": "{shown}", "figure": "{figure}"},
         ),
     log:
         "logs/figure_experiment/{experiment}/{shown}/{figure}.log",

@@ -31,7 +31,7 @@ def score_table(summary: pd.DataFrame, title: str) -> Figure:
     order = mean.assign(control=control).sort_values(["control", "total"], ascending=[True, False]).index
     seeds = table.drop_duplicates("name").set_index("name")["n_seeds"]
     y = {name: -i - 0.35 * control[name] for i, name in enumerate(order)}
-    figure = Figure(figsize=(10.4, ROW * len(order) + 1.5), layout="constrained")
+    figure = Figure(figsize=(11.2, ROW * len(order) + 1.5), layout="constrained")
     widths = [len(BIO), len(BATCH), 1.5, 1.5, 1.5]
     axes = figure.subplots(1, 5, sharey=True, width_ratios=widths)
     for axis, (family, colour) in zip(axes, FAMILIES.values(), strict=False):
@@ -62,7 +62,7 @@ def _circles(axis, mean: pd.DataFrame, y: dict, metrics: list[str], names: dict[
             text = "-" if np.isnan(value) else f"{value:.2f}"
             axis.text(i, place, text, ha="center", va="center", fontsize=6.5, fontweight="bold" if value == best else "normal")
     axis.set(xticks=range(len(metrics)), xlim=(-0.6, len(metrics) - 0.4))
-    axis.set_xticklabels([names[m].replace(" ", "\n") for m in metrics], fontsize=7)
+    axis.set_xticklabels([names[m].replace(" ", "\n") for m in metrics], fontsize=6.5)
 
 
 def _bars(axis, mean: pd.Series, low: pd.Series, high: pd.Series, y: dict, colour: str) -> None:
