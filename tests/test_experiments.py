@@ -4,7 +4,18 @@ import pytest
 
 from mmaavi import experiments
 from mmaavi.errors import InputError
-from mmaavi.experiments import PACKAGE, Run, all_runs, check_names, check_settings, code_hash, expand, file_hash, labelled_runs
+from mmaavi.experiments import (
+    PACKAGE,
+    Run,
+    all_runs,
+    check_analyses,
+    check_names,
+    check_settings,
+    code_hash,
+    expand,
+    file_hash,
+    labelled_runs,
+)
 
 EXPERIMENT = {
     "analysis": "integration",
@@ -67,6 +78,29 @@ def test_names_that_fit_pass():
 def test_names_that_do_not_exist_are_refused(changes, message):
     with pytest.raises(InputError, match=message):
         check_names(config(**changes), DATASETS)
+
+
+@pytest.mark.parametrize(
+    ("analysis", "scenarios", "methods", "message"),
+    [
+        ("components", ["full"], ["mmaavi", "pca"], "it compares variants of mmaavi alone"),
+        ("overlap", ["full"], ["pca"], "scenarios that hide one modality"),
+        ("overlap", ["full", "less_rna", "less_atac"], ["pca"], "scenarios that hide one modality"),
+        ("populations", ["full"], ["pca"], "a whole scenario first"),
+        ("populations", ["gone", "full"], ["pca"], "a whole scenario first"),
+        ("scaling", ["full"], ["pca"], "several 'n_cells'"),
+        ("markers", ["full"], ["pca"], "it asks for mmaavi"),
+    ],
+)
+def test_an_analysis_asks_for_the_runs_that_it_compares(analysis, scenarios, methods, message):
+    known = {"full": {}, "gone": {"remove": {"b": ["T"]}}, "small": {"n_cells": 9}}
+    known |= {f"less_{m}": {"hide_from": {m: 1}} for m in ("rna", "atac")}
+    experiment = {"analysis": analysis, "scenarios": scenarios, "methods": dict.fromkeys(methods, ["default"])}
+    with pytest.raises(InputError, match=f"experiment 'e' has the analysis '{analysis}': .*{message}"):
+        check_analyses({"scenarios": known, "experiments": {"e": experiment}})
+    good = {"overlap": ["full", "less_rna"], "populations": ["full", "gone"], "scaling": ["small", "full"]}
+    experiment |= {"scenarios": good.get(analysis, ["full"]), "methods": {"mmaavi": ["default"]}}
+    check_analyses({"scenarios": known, "experiments": {"e": experiment}})
 
 
 @pytest.mark.parametrize(

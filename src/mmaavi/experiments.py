@@ -89,6 +89,24 @@ def check_names(config: dict, datasets: dict[str, dict]) -> None:
                             raise InputError(f"'{method}/{variant}' needs labels, which dataset '{dataset}' does not have")
 
 
+def check_analyses(config: dict) -> None:
+    """Raise InputError where the runs of an experiment are not those that its analysis compares."""
+    for name, experiment in config["experiments"].items():
+        analysis, scenarios = experiment["analysis"], [config["scenarios"][s] for s in experiment["scenarios"]]
+        hidden = {m for scenario in scenarios for m in scenario.get("hide_from", {})}
+        removes = ["remove" in scenario for scenario in scenarios]
+        problem = {
+            "components": set(experiment["methods"]) != {"mmaavi"} and "it compares variants of mmaavi alone",
+            "overlap": len(hidden) != 1 and "it asks for scenarios that hide one modality from more and more batches (hide_from)",
+            "populations": (removes[0] or not any(removes))
+            and "it asks for a whole scenario first, then some that 'remove' labels",
+            "scaling": not any("n_cells" in s for s in scenarios) and "it asks for scenarios with several 'n_cells'",
+            "markers": "mmaavi" not in experiment["methods"] and "it asks for mmaavi",
+        }.get(analysis)
+        if problem:
+            raise InputError(f"experiment '{name}' has the analysis '{analysis}': {problem}")
+
+
 def check_settings(datasets: dict[str, dict], variants: dict[str, dict]) -> None:
     """Raise InputError where a dataset or a variant names a method, or mmaavi's settings, that do not exist."""
     for where, methods in [(f"dataset '{d}'", {m: [s] for m, s in spec["settings"].items()}) for d, spec in datasets.items()] + [

@@ -44,7 +44,7 @@ def drawn_transfers(wildcards):
 
 def middle_n(wildcards):
     """The number of labelled cells that is shown cell by cell: the middle one."""
-    asked = sorted(config["experiments"][wildcards.experiment]["labelled"])
+    asked = sorted({n for _, n in drawn_transfers(wildcards)})
     return asked[len(asked) // 2]
 
 

@@ -14,6 +14,7 @@ from mmaavi.configuration import checked, read_config
 from mmaavi.errors import InputError, nearest
 from mmaavi.experiments import (
     all_runs,
+    check_analyses,
     check_assemblies,
     check_names,
     check_settings,
@@ -52,6 +53,7 @@ try:  # what users can get wrong ends in one message
         )
     DATASETS = {name: read_config(path, SCHEMAS / "dataset.schema.yaml") for name, path in DATASET_FILES.items()}
     check_names(config, DATASETS)
+    check_analyses(config)
     check_settings(DATASETS, config["variants"])
     check_assemblies(DATASETS, ASSEMBLIES)
     RUNS = all_runs(config["experiments"], list(DATASETS))
