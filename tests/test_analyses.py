@@ -1,3 +1,4 @@
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
@@ -49,7 +50,7 @@ def test_differences_are_paired_by_seed(scores):
 
 def test_a_removed_population_is_compared_with_all_of_its_cells(scores):
     table = removed_populations(of_runs(scores, RUNS), {"cut": {"b1": ["B"], "b2": ["B"]}}, "full").query("variant == 'default'")
-    purity = table[table["panel"] == "purity of B\n(removed from b1, b2)"].iloc[0]
+    purity = table[table["panel"] == "purity of B\ncut"].iloc[0]
     assert (purity["before"], purity["after"]) == pytest.approx((0.85, 0.45))
     assert len(table) == 2  # and the total
 
@@ -86,8 +87,13 @@ def test_a_plan_counts_each_run_once_and_leaves_out_those_that_are_done():
 def test_earlier_runs_are_read_from_results_and_from_the_reference(tmp_path):
     folder = tmp_path / "results/d/full/pca/default/seed3"
     folder.mkdir(parents=True)
+    not_run = tmp_path / "results/d/full/uinmf/default/seed0"
+    not_run.mkdir(parents=True)
     for name, seconds in (("benchmark.tsv", 5.0), ("benchmark_score.tsv", 2.0)):
-        pd.DataFrame({"s": [seconds], "max_rss": [100.0]}).to_csv(folder / name, sep="\t", index=False)
+        for each in (folder, not_run):
+            pd.DataFrame({"s": [seconds], "max_rss": [100.0]}).to_csv(each / name, sep="\t", index=False)
+    ad.AnnData(np.zeros((2, 1))).write_h5ad(folder / "embedding.h5ad")
+    ad.AnnData(np.zeros((2, 1)), uns={"not_run": "no"}).write_h5ad(not_run / "embedding.h5ad")
     cost = pd.DataFrame(
         {"dataset": ["e"], "scenario": "full", "method": "glue", "variant": "default", "seed": 0, "job_seconds": 60.0}
     )
@@ -110,3 +116,5 @@ def test_a_score_moved_if_it_left_both_intervals_and_the_tolerance():
     assert table["moved"].to_dict() == {"total": True, "bio": False, "batch": False}
     assert table.loc["total", "difference"] == pytest.approx(0.04)
     assert compare(new.assign(dataset="x"), old).empty
+    assert compare(new.assign(mean=np.nan), old)["moved"].all()  # it broke
+    assert compare(new.assign(mean=0.4, high=1.4), old)["moved"].all()  # intervals of few seeds excuse only so much

@@ -80,4 +80,5 @@ def test_a_label_that_the_reference_lacks_is_never_right_and_its_auc_is_chance(t
 
 
 def test_variants_that_differ_by_a_number_are_one_line():
-    assert [family(name) for name in ("labels025", "labels400", "default", "8")] == ["labels", "labels", "default", "8"]
+    names = ["labels025", "labels400", "k10", "8"]
+    assert [family(name, ["labels025", "labels400", "8"]) for name in names] == ["labels", "labels", "k10", "8"]

@@ -84,11 +84,10 @@ def removed_populations(scores: pd.DataFrame, removed: dict[str, dict[str, list[
     """
     tables = []
     for scenario, by_batch in removed.items():
-        batches = ", ".join(by_batch)
         asked = [("purity", label, f"purity of {label}") for label in dict.fromkeys(sum(by_batch.values(), []))]
         for metric, group, what in [*asked, ("total", "all", "total")]:
             rows = scores[(scores["metric"] == metric) & (scores["group"] == group)]
             mean = rows.groupby(["scenario", "method", "variant"], sort=False)["value"].mean()
             pair = pd.DataFrame({"before": mean.get(whole), "after": mean.get(scenario)}).dropna(how="all")
-            tables.append(pair.reset_index().assign(panel=f"{what}\n(removed from {batches})"))
+            tables.append(pair.reset_index().assign(panel=f"{what}\n{scenario}"))
     return pd.concat(tables, ignore_index=True)

@@ -49,9 +49,11 @@ def save_embedding(
     for m, table in halves.items():
         adata.obsm[HALF + m] = table.reindex(mosaic.cells).to_numpy(dtype=np.float32)
     if result.label_probabilities is not None:
-        adata.obsm[PROBABILITIES] = result.label_probabilities.reindex(mosaic.cells)
+        adata.obsm[PROBABILITIES] = result.label_probabilities.reindex(mosaic.cells).to_numpy()
     plain = {k: v for k, v in (settings | result.settings).items() if isinstance(v, (bool, int, float, str))}
     adata.uns = {"settings": plain, **cost, "modalities": np.array(mosaic.modalities, dtype=object)}
+    if result.label_probabilities is not None:  # names may hold a slash: no keys
+        adata.uns["labels"] = np.array(result.label_probabilities.columns, dtype=object)
     with replacing(path) as partial:
         adata.write_h5ad(partial)
 
@@ -74,6 +76,13 @@ def read_embedding(path: str, cells: pd.Index) -> ad.AnnData:
     if len(missing):
         raise InputError(f"{path} lacks {len(missing)} cells: {listing(missing)}; remove it and run again")
     return adata[cells]
+
+
+def label_probabilities(adata: ad.AnnData) -> pd.DataFrame | None:
+    """Probability of each label (columns) by cell id, where the method learned from labels; else None."""
+    if PROBABILITIES not in adata.obsm:
+        return None
+    return pd.DataFrame(adata.obsm[PROBABILITIES], index=adata.obs_names, columns=list(adata.uns["labels"]))
 
 
 def halves_of(adata: ad.AnnData) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

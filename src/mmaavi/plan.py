@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 
@@ -21,7 +22,12 @@ def earlier_runs(results: Path, reference: Path) -> pd.DataFrame:
     """
     rows = []
     for file in results.glob("*/*/*/*/seed*/benchmark.tsv"):
+        if not (file.parent / "embedding.h5ad").is_file():
+            continue
         folder = file.parent
+        with h5py.File(folder / "embedding.h5ad") as embedding:
+            if "not_run" in embedding.get("uns", {}):
+                continue
         jobs = [folder / name for name in ("benchmark.tsv", "benchmark_score.tsv")]
         seconds = sum(pd.read_csv(job, sep="\t")["s"].iloc[0] for job in jobs if job.is_file())
         size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 2**30

@@ -57,7 +57,10 @@ def link(
     graph = guidance.build_guidance(mosaic, edges) if edges else None
     counts = {f"{a}-{b}": len(pairs) for a, b, pairs in edges}
     mosaic = replace(mosaic, guidance=graph, provenance=mosaic.provenance | {"edges": counts})
-    mosaic = _drop_unlinked(mosaic, config["drop_unlinked"])
+    for m in config["drop_unlinked"]:
+        if m not in config["modalities"]:
+            raise InputError(f"'drop_unlinked' names a modality '{m}'; {nearest(m, config['modalities'])}")
+    mosaic = _drop_unlinked(mosaic, [m for m in config["drop_unlinked"] if m in mosaic.modalities])
     if kind == "none":
         mosaic = replace(mosaic, guidance=None, provenance=mosaic.provenance | {"edges": {}})
     return mosaic, report
@@ -151,9 +154,6 @@ def read_edges(mosaic: Mosaic, source: str, target: str, recipe: dict, locate: L
 
 
 def _drop_unlinked(mosaic: Mosaic, modalities: list[str]) -> Mosaic:
-    for m in modalities:
-        if m not in mosaic.modalities:
-            raise InputError(f"'drop_unlinked' names a modality '{m}'; {nearest(m, mosaic.modalities)}")
-        if mosaic.guidance is None:
-            raise InputError("'drop_unlinked' needs a guidance graph; add a recipe to 'graph', or leave it out")
+    if modalities and mosaic.guidance is None:
+        raise InputError("'drop_unlinked' needs a guidance graph; add a recipe to 'graph', or leave it out")
     return mosaic.take_features({m: guidance.linked(mosaic, m) for m in modalities})

@@ -7,6 +7,7 @@ from .metrics import AGGREGATES, TRUTH
 KEY = ["dataset", "scenario", "method", "variant", "metric", "group"]
 COMPARED = [*AGGREGATES, "label_transfer", *TRUTH]
 TOLERANCE = 0.03  # what seeds and machines differ by, where no interval says more
+MOST = 0.1  # whatever the intervals say: those of two seeds are wide
 
 
 def compare(fresh: pd.DataFrame, reference: pd.DataFrame, tolerance: float = TOLERANCE) -> pd.DataFrame:
@@ -17,16 +18,18 @@ def compare(fresh: pd.DataFrame, reference: pd.DataFrame, tolerance: float = TOL
     fresh, reference
         Summaries: ``dataset, scenario, method, variant, metric, group, mean, low, high, n_seeds``.
     tolerance
-        Difference of means that is let pass; or the half widths of both 95% intervals together, where these are larger.
+        Difference of means that is let pass; or the half widths of both 95% intervals together, where these are larger, but
+        0.1 at most.
 
     Returns
     -------
-    One row a score of all cells: its key, ``reference``, ``fresh``, ``difference``, ``allowed``, ``moved``.
+    One row a score of all cells: its key, ``reference``, ``fresh``, ``difference``, ``allowed``, ``moved``. A fresh score that is
+    missing moved.
     """
     both = reference.merge(fresh, on=KEY, suffixes=("_reference", "_fresh"))
-    both = both[both["metric"].isin(COMPARED) & (both["group"] == "all")].dropna(subset=["mean_reference", "mean_fresh"])
+    both = both[both["metric"].isin(COMPARED) & (both["group"] == "all")].dropna(subset="mean_reference")
     widths = sum((both[f"high_{name}"] - both[f"mean_{name}"]).fillna(0) for name in ("reference", "fresh"))
     difference = both["mean_fresh"] - both["mean_reference"]
-    allowed = widths.clip(lower=tolerance)
+    allowed = widths.clip(tolerance, MOST)
     table = both[KEY].assign(reference=both["mean_reference"], fresh=both["mean_fresh"], difference=difference, allowed=allowed)
-    return table.assign(moved=difference.abs() > allowed)
+    return table.assign(moved=~(difference.abs() <= allowed))

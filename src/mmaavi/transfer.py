@@ -1,5 +1,7 @@
 """Labels carried from a few labelled cells to all others, and how well."""
 
+from collections.abc import Collection
+
 import numpy as np
 import pandas as pd
 from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
@@ -20,9 +22,9 @@ METRICS = {
 }
 
 
-def family(variant: str) -> str:
-    """What variants that differ by a number at the end of their names have in common: ``labels`` of ``labels100``."""
-    return variant.rstrip("0123456789") or variant
+def family(variant: str, learners: Collection[str]) -> str:
+    """One name for variants that learn from more and more labels, such as ``labels`` of ``labels100``; any other as it is."""
+    return (variant.rstrip("0123456789") or variant) if variant in learners else variant
 
 
 def labelled_cells(table: pd.DataFrame, n: int, seed: int, batch: str | None = None) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 BY_MOSAIC, BY_DATASET = "{run.dataset}-{run.scenario}", "{run.dataset}"
 FIGURES = {
     "integration": {},  # drawn with all others on the same mosaic: rules/figures.smk
-    "components": {"components": BY_DATASET},
+    "components": {"components": BY_MOSAIC},
     "overlap": {"overlap": BY_DATASET},
     "populations": {"populations": BY_DATASET},
     "transfer": {"transfer": BY_MOSAIC, "transfer_groups": BY_MOSAIC, "confusion": BY_MOSAIC, "transfer_umap": BY_MOSAIC},
@@ -25,6 +25,13 @@ def experiment_figures():
     return files
 
 
+def reference_of(experiment):
+    """Scenario, method and variant that an ablation compares with: the first of the config, whether it failed or not."""
+    spec = config["experiments"][experiment]
+    method, variants = next(iter(spec["methods"].items()))
+    return spec["scenarios"][0], method, variants[0]
+
+
 def learns_from_labels(run):
     return "labelled" in config["variants"][run.method][run.variant]
 
@@ -43,8 +50,9 @@ def drawn_transfers(wildcards):
 
 
 def middle_n(wildcards):
-    """The number of labelled cells that is shown cell by cell: the middle one."""
-    asked = sorted({n for _, n in drawn_transfers(wildcards)})
+    """The number of labelled cells that is shown cell by cell: the middle one, of a run that learns from them where there is any."""
+    pairs = drawn_transfers(wildcards)
+    asked = sorted({n for run, n in pairs if learns_from_labels(run)} or {n for _, n in pairs})
     return asked[len(asked) // 2]
 
 
@@ -57,9 +65,10 @@ def closer_look(wildcards):
 
 def drawn_files(wildcards):
     """The inputs of a figure beside the tables of all scores."""
-    runs, n = drawn_runs(wildcards), middle_n(wildcards)
+    runs = drawn_runs(wildcards)
     if not runs:
         raise WorkflowError(f"the experiment '{wildcards.experiment}' has no runs on '{wildcards.shown}'")
+    n = middle_n(wildcards)
     mosaic = f"results/{runs[0].dataset}/{runs[0].scenario}"
     labels = {"labels": f"{mosaic}/labels.tsv", "labelled": f"{mosaic}/labelled/n{n}_seed{runs[0].seed}.tsv"}
     if wildcards.figure == "components":

@@ -157,7 +157,9 @@ def compared_on(dataset, scenario):
 
 
 def compared_runs(wildcards):
-    return [list(astuple(run)) for run in compared_on(wildcards.dataset, wildcards.scenario)]
+    """The runs that are shown side by side, and those of the mosaic that failed: they are named beside them."""
+    failed = [run for run in FAILED if (run.dataset, run.scenario) == (wildcards.dataset, wildcards.scenario)]
+    return [list(astuple(run)) for run in compared_on(wildcards.dataset, wildcards.scenario) + failed]
 
 
 def integrations():

@@ -205,6 +205,7 @@ rule figure_cost:
         "../../envs/main.yaml"
     threads: 1
     params:
+        runs=[list(astuple(run)) for run in integrations()],
         code=script_hash("figure_cost.py"),
     message:
         "Drawing time and memory"

@@ -19,6 +19,8 @@ rule overview:
         experiments=described_experiments(),
         runs=[list(astuple(run)) for run in integrations()],
         template=workflow.source_path("../report/overview.html"),
+        page=file_hash(ROOT / "workflow/report/overview.html"),
+        n_runs=len(RUNS),
         code=script_hash("overview.py"),
     message:
         "Writing the overview"

@@ -9,7 +9,7 @@ from mmaavi.plots.ablation import differences
 from mmaavi.plots.style import save
 
 log_to(snakemake.log[0])
-runs = snakemake.params.runs
-scores = analyses.of_runs(pd.read_csv(snakemake.input.scores, sep="\t"), runs)
-table = analyses.differences(scores, AGGREGATES | MOSAIC, tuple(runs[0][1:4]))
-save(differences(table, runs[0][3], snakemake.params.title), snakemake.output)
+scores = analyses.of_runs(pd.read_csv(snakemake.input.scores, sep="\t"), snakemake.params.runs)
+reference = tuple(snakemake.params.reference)
+table = analyses.differences(scores, AGGREGATES | MOSAIC, reference)
+save(differences(table, reference[-1], snakemake.params.title), snakemake.output)

@@ -16,4 +16,4 @@ for method, path in zip(snakemake.params.methods, snakemake.input.files, strict=
     if len(predicted):
         both = pd.DataFrame({"truth": truth, "predicted": predicted.reindex(truth.index)})
         tables[method] = both.loc[unlabelled].dropna(subset="truth")
-save(confusion(tables, f"{snakemake.params.title}, {snakemake.params.n} labelled cells"), snakemake.output)
+save(confusion(tables, f"{snakemake.params.title}, {snakemake.params.n} labelled cells asked for"), snakemake.output)

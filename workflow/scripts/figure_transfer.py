@@ -10,7 +10,7 @@ from mmaavi.transfer import METRICS, family
 
 log_to(snakemake.log[0])
 scores = pd.concat([pd.read_csv(path, sep="\t") for path in snakemake.input.files])
-scores = scores.assign(variant=scores["variant"].map(family))
+scores = scores.assign(variant=[family(v, snakemake.params.learners) for v in scores["variant"]])
 n_labelled = pd.Series(sorted(scores["n_labelled"].unique()), name="n")
 table = series(panels(scores, METRICS), n_labelled.set_axis(n_labelled.rename("n_labelled")))
-save(curves(table, "labelled cells", snakemake.params.title, log_x=True), snakemake.output)
+save(curves(table, "labelled cells asked for", snakemake.params.title, log_x=True), snakemake.output)

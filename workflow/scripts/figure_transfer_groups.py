@@ -10,7 +10,7 @@ from mmaavi.transfer import family
 log_to(snakemake.log[0])
 scores = pd.concat([pd.read_csv(path, sep="\t") for path in snakemake.input.files])
 scores = scores[(scores["metric"] == "transfer_balanced") & (scores["n_labelled"] == snakemake.params.n)]
-scores = scores.assign(variant=scores["variant"].map(family))
+scores = scores.assign(variant=[family(v, snakemake.params.learners) for v in scores["variant"]])
 mean = scores.groupby(["method", "variant", "group"], sort=False)["value"].mean().rename("mean").reset_index()
-title = f"{snakemake.params.title}\nbalanced accuracy from {snakemake.params.n} labelled cells"
+title = f"{snakemake.params.title}\nbalanced accuracy from {snakemake.params.n} labelled cells asked for"
 save(transfer_groups(mean, title), snakemake.output)

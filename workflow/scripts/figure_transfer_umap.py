@@ -7,6 +7,7 @@ from mmaavi.layout import umap_and_clusters
 from mmaavi.logs import log_to
 from mmaavi.plots.style import method_name, save
 from mmaavi.plots.transfer import transfer_umap
+from mmaavi.plots.words import in_words
 
 log_to(snakemake.log[0])
 labels, labelled = read_labels(snakemake.input.labels), read_labels(snakemake.input.labelled)
@@ -14,6 +15,9 @@ predicted = pd.read_csv(snakemake.input.files[0], sep="\t", dtype={"cell": str, 
 cells = pd.DataFrame({"truth": labels.iloc[:, 2], "labelled": labels.index.isin(labelled.index)})
 cells[["predicted", "probability"]] = predicted.reindex(cells.index)[["label", "probability"]]
 adata = read_embedding(snakemake.input.embedding, labels.index)
-layout = umap_and_clusters(adata.obsm["X_emb"], labels.index)
 title = f"{snakemake.params.title}\n{method_name(snakemake.params.methods[0])}"
-save(transfer_umap(layout, cells, title), snakemake.output)
+if "not_run" in adata.uns:
+    figure = in_words(title, f"not run: {adata.uns['not_run']}")
+else:
+    figure = transfer_umap(umap_and_clusters(adata.obsm["X_emb"], labels.index), cells, title)
+save(figure, snakemake.output)

@@ -37,7 +37,7 @@ page = template.render(
     missing=not_scored(scores),
     machine=machine,
     hours=cost["job_seconds"].sum() / 3600,
-    n_runs=len(cost),
+    n_runs=snakemake.params.n_runs,
 )
 with replacing(snakemake.output[0]) as partial:
     partial.write_text(page)

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from mmaavi.embedding import PROBABILITIES, read_embedding, read_labels
+from mmaavi.embedding import label_probabilities, read_embedding, read_labels
 from mmaavi.files import write_table
 from mmaavi.logs import log_to
 from mmaavi.scores import Score
@@ -15,9 +15,8 @@ if "not_run" in adata.uns:
     predicted = pd.DataFrame(columns=["label", "probability"])
     scores = [Score(metric, "all", float("nan"), f"not run: {adata.uns['not_run']}") for metric in METRICS]
 else:
-    if PROBABILITIES in adata.obsm:
-        probabilities = adata.obsm[PROBABILITIES]
-    else:
+    probabilities = label_probabilities(adata)
+    if probabilities is None:
         states = pd.DataFrame(adata.obsm["X_emb"], index=adata.obs_names)
         probabilities = carried_by_neighbours(states, labelled.iloc[:, 2])
     predicted = pd.DataFrame({"label": probabilities.idxmax(axis=1), "probability": probabilities.max(axis=1)})

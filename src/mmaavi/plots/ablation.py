@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from .style import COLOURS
+from .words import in_words
 
 
 def differences(table: pd.DataFrame, reference: str, title: str) -> Figure:
@@ -19,6 +20,9 @@ def differences(table: pd.DataFrame, reference: str, title: str) -> Figure:
     title
         Of the dataset.
     """
+    table = table.dropna(subset="difference")
+    if table.empty:
+        return in_words(title, f"No variant has a score to compare with '{reference}'.")
     names, panels = list(dict.fromkeys(table["name"])), list(dict.fromkeys(table["panel"]))
     figure = Figure(figsize=(2.0 * len(panels) + 1.6, 0.26 * len(names) + 1.2), layout="constrained")
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]

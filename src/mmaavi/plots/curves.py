@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 from .style import COLOURS, named
+from .words import in_words
 
 MOST_IN_A_ROW = 3
 MARKERS = "osD^vP*Xh<>dp"
@@ -26,7 +27,9 @@ def curves(table: pd.DataFrame, x_label: str, title: str, log_x: bool = False, l
     log_y
         Panels whose values are.
     """
-    table = named(table)
+    table = named(table.dropna(subset="mean"))
+    if table.empty:
+        return in_words(title, "None of the methods was run here, or has scores.")
     names, panels = list(dict.fromkeys(table["name"])), list(dict.fromkeys(table["panel"]))
     width = min(MOST_IN_A_ROW, len(panels))
     height = -(-len(panels) // width)

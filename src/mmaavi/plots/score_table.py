@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 
 from ..metrics import AGGREGATES, BATCH, BIO
 from .style import named
+from .words import in_words
 
 CONTROLS = ("shuffled", "cell_type")
 FAMILIES = {"bio": (BIO, "#0072B2"), "batch": (BATCH, "#D55E00")}
@@ -27,6 +28,8 @@ def score_table(summary: pd.DataFrame, title: str) -> Figure:
     table = named(summary[summary["group"] == "all"])
     wide = {what: table.set_index(["name", "metric"])[what].unstack() for what in ("mean", "low", "high")}
     mean = wide["mean"].dropna(subset="total")
+    if mean.empty:
+        return in_words(title, "No method has a total here: there are no labels, or none was run.")
     control = table.drop_duplicates("name").set_index("name")["method"].isin(CONTROLS)[mean.index]
     order = mean.assign(control=control).sort_values(["control", "total"], ascending=[True, False]).index
     seeds = table.drop_duplicates("name").set_index("name")["n_seeds"]

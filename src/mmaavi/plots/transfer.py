@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from .style import MISSING, colours_of, method_name, named
+from .words import in_words
 
 NEW = "#000000"  # components of the mixture that belong to no label
 
@@ -22,6 +23,8 @@ def transfer_groups(table: pd.DataFrame, title: str) -> Figure:
         Of the figure.
     """
     wide = named(table).pivot_table(index="name", columns="group", values="mean", sort=False)
+    if wide.empty:
+        return in_words(title, "None of the methods was run here.")
     wide = wide.sort_values("all", ascending=False)
     figure = Figure(figsize=(0.85 * wide.shape[1] + 2.6, 0.27 * len(wide) + 1.5), layout="constrained")
     axis = figure.subplots()
@@ -46,6 +49,8 @@ def confusion(tables: dict[str, pd.DataFrame], title: str) -> Figure:
     title
         Of the figure.
     """
+    if not tables:
+        return in_words(title, "None of the methods was run here.")
     labels = sorted({name for table in tables.values() for name in pd.unique(table[["truth", "predicted"]].to_numpy().ravel())})
     rows = sorted({name for table in tables.values() for name in table["truth"].unique()})
     width = min(3, len(tables))
