@@ -82,14 +82,14 @@ def test_a_method_embeds_and_imputes_every_cell_and_repeats_itself(mosaic, metho
     np.testing.assert_allclose(run(method, mosaic).embedding, result.embedding, rtol=1e-3, atol=1e-4)
 
 
-def test_no_method_but_the_control_and_the_supervised_one_takes_labels():
+def test_no_method_but_the_control_and_those_that_can_be_supervised_takes_labels():
     takes = {
         m
         for m in known_methods()
         if "labels"
         in inspect.signature(methods.load_method.__globals__["importlib"].import_module(f"mmaavi.methods.{m}").run).parameters
     }
-    assert takes == {"cell_type", "stabmap"}
+    assert takes == {"cell_type", "stabmap", "mmaavi"}
 
 
 DIAGONAL = {"batch1": ["atac", "protein"], "batch2": ["rna", "atac"], "batch3": ["rna", "protein"]}

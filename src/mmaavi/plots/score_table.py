@@ -38,7 +38,8 @@ def score_table(summary: pd.DataFrame, title: str) -> Figure:
     widths = [len(BIO), len(BATCH), 1.5, 1.5, 1.5]
     axes = figure.subplots(1, 5, sharey=True, width_ratios=widths)
     for axis, (family, colour) in zip(axes, FAMILIES.values(), strict=False):
-        _circles(axis, mean, y, [m for m in family if m in mean], family, colour)
+        best = mean[~control].max()
+        _circles(axis, mean, best, y, [m for m in family if m in mean], family, colour)
     for axis, metric in zip(axes[2:], AGGREGATES, strict=True):
         colour = TOTAL if metric == "total" else FAMILIES[metric][1]
         _bars(axis, *(wide[what].reindex(mean.index)[metric] for what in ("mean", "low", "high")), y, colour)
@@ -54,16 +55,17 @@ def score_table(summary: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def _circles(axis, mean: pd.DataFrame, y: dict, metrics: list[str], names: dict[str, str], colour: str) -> None:
+def _circles(axis, mean: pd.DataFrame, best: pd.Series, y: dict, metrics: list[str], names: dict[str, str], colour: str) -> None:
     for i, metric in enumerate(metrics):
         values = mean.loc[list(y), metric]
         places = np.array(list(y.values()))
         shown = values.notna().to_numpy()
         axis.scatter(np.full(shown.sum(), i), places[shown], s=190 * values[shown].clip(0.02, 1), color=colour, alpha=0.3, lw=0)
-        best = values.max()
         for place, value in zip(places, values, strict=True):
             text = "-" if np.isnan(value) else f"{value:.2f}"
-            axis.text(i, place, text, ha="center", va="center", fontsize=6.5, fontweight="bold" if value == best else "normal")
+            axis.text(
+                i, place, text, ha="center", va="center", fontsize=6.5, fontweight="bold" if value == best[metric] else "normal"
+            )
     axis.set(xticks=range(len(metrics)), xlim=(-0.6, len(metrics) - 0.4))
     axis.set_xticklabels([names[m].replace(" ", "\n") for m in metrics], fontsize=6.5)
 
