@@ -74,7 +74,7 @@ def test_the_example_runs_to_its_report(study):
     succeed(project, *options)
     succeed(project, *options, "--report", "results/report.html")
     figures = {p.stem for p in (project / "results/figures/samples/full").glob("*.png")}
-    assert figures == {"mosaic", "umap", "scores", "training", "attention_default_seed0"}
+    assert figures == {"mosaic", "umap", "table", "scores", "training", "attention_default_seed0"}
     assert (project / "results/report.html").stat().st_size > 10**5
 
 

@@ -18,7 +18,7 @@ rule overview:
     params:
         experiments=described_experiments(),
         runs=[list(astuple(run)) for run in integrations()],
-        template=workflow.source_path("../report/overview.html"),
+        template=str(ROOT / "workflow/report/overview.html"),
         page=file_hash(ROOT / "workflow/report/overview.html"),
         n_runs=len(RUNS),
         code=script_hash("overview.py"),
