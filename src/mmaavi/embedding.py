@@ -48,11 +48,10 @@ def save_embedding(
     adata.obsm["hidden"] = truth.measured.reindex(mosaic.cells, fill_value=False).to_numpy(dtype=bool)
     for m, table in halves.items():
         adata.obsm[HALF + m] = table.reindex(mosaic.cells).to_numpy(dtype=np.float32)
-    if result.label_probabilities is not None:
-        adata.obsm[PROBABILITIES] = result.label_probabilities.reindex(mosaic.cells).to_numpy()
     plain = {k: v for k, v in (settings | result.settings).items() if isinstance(v, (bool, int, float, str))}
     adata.uns = {"settings": plain, **cost, "modalities": np.array(mosaic.modalities, dtype=object)}
     if result.label_probabilities is not None:  # names may hold a slash: no keys
+        adata.obsm[PROBABILITIES] = result.label_probabilities.reindex(mosaic.cells).to_numpy()
         adata.uns["labels"] = np.array(result.label_probabilities.columns, dtype=object)
     with replacing(path) as partial:
         adata.write_h5ad(partial)

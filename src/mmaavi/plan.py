@@ -21,15 +21,13 @@ def earlier_runs(results: Path, reference: Path) -> pd.DataFrame:
     ``dataset, scenario, method, variant, seed, seconds, gib`` (disk; missing for the reference).
     """
     rows = []
-    for file in results.glob("*/*/*/*/seed*/benchmark.tsv"):
-        if not (file.parent / "embedding.h5ad").is_file():
-            continue
+    for file in results.glob("*/*/*/*/seed*/embedding.h5ad"):
         folder = file.parent
-        with h5py.File(folder / "embedding.h5ad") as embedding:
+        with h5py.File(file) as embedding:
             if "not_run" in embedding.get("uns", {}):
                 continue
         jobs = [folder / name for name in ("benchmark.tsv", "benchmark_score.tsv")]
-        seconds = sum(pd.read_csv(job, sep="\t")["s"].iloc[0] for job in jobs if job.is_file())
+        seconds = sum(pd.read_csv(job, sep="\t")["s"].iloc[0] for job in jobs if job.is_file()) or np.nan
         size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file()) / 2**30
         rows.append((*folder.parts[-5:-1], int(folder.name.removeprefix("seed")), seconds, size))
     table = pd.DataFrame(rows, columns=[*COLUMNS, "seconds", "gib"])

@@ -90,11 +90,8 @@ EXPERIMENTS = {name: [run for run in runs if run not in FAILED] for name, runs i
 
 # Analyses that read training logs, transferred labels or the model: their runs are not scored for them.
 UNSCORED = ("components", "transfer", "markers")
-SCORED = [
-    run
-    for run in RUNS
-    if any(run in runs and config["experiments"][name]["analysis"] not in UNSCORED for name, runs in EXPERIMENTS.items())
-] or RUNS
+READ = {run for name, runs in EXPERIMENTS.items() if config["experiments"][name]["analysis"] not in UNSCORED for run in runs}
+SCORED = [run for run in RUNS if run in READ] or RUNS
 
 
 def script_hash(script, *modules):
@@ -148,11 +145,11 @@ def job_benchmarks():
 def compared_on(dataset, scenario):
     """The runs on a mosaic that are shown side by side: those of its integrations, else the first variant of each method."""
     here = runs_on(dataset, scenario)
-    integrations = [run for name in experiments_of("integration") for run in EXPERIMENTS[name]]
+    integrated = {run for name in experiments_of("integration") for run in EXPERIMENTS[name]}
     first = {}
     for run in here:
         first.setdefault(run.method, run.variant)
-    compared = [run for run in here if run in integrations]
+    compared = [run for run in here if run in integrated]
     return compared or [run for run in here if run.variant == first[run.method]]
 
 
