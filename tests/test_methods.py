@@ -13,6 +13,7 @@ from conftest import ROOT, small_mosaic
 
 from mmaavi import availability, methods
 from mmaavi.embedding import read_embedding, save_embedding
+from mmaavi.errors import InputError
 from mmaavi.experiments import Run, known_methods
 from mmaavi.metrics import integration_scores
 from mmaavi.mosaic import Mosaic
@@ -25,7 +26,7 @@ BRIEF = {
     "midas": {"max_epochs": 1, "dims_shared_enc": [32], "dims_shared_dec": [32]},
     "multivi": {"max_epochs": 1},
     "totalvi": {"max_epochs": 1},
-    "glue": {"max_epochs": 8, "latent_dim": 8},
+    "glue": {"max_epochs": 8, "latent_dim": 8, "balance": False},  # so short a pretraining may leave no clusters that match
     "uinmf": {"n_iterations": 3},
     "stabmap": {},
     "harmony": {},
@@ -80,6 +81,15 @@ def test_a_method_embeds_and_imputes_every_cell_and_repeats_itself(mosaic, metho
     if result.embed:
         assert result.embed(mosaic.take(np.arange(10))).shape == (10, result.embedding.shape[1])
     np.testing.assert_allclose(run(method, mosaic).embedding, result.embedding, rtol=1e-3, atol=1e-4)
+
+
+def test_glue_says_so_where_no_clusters_match(mosaic, monkeypatch):
+    scglue = pytest.importorskip("scglue")
+    real = scglue.models.estimate_balancing_weight
+    # Nothing is as similar as this cutoff asks: scglue divides zero weights by their sum of zero.
+    monkeypatch.setattr(scglue.models, "estimate_balancing_weight", lambda *a, **k: real(*a, **{**k, "cutoff": 2.0}))
+    with pytest.raises(InputError, match="no clusters of cells that match in all modalities.*balance: false"):
+        methods.load_method("glue")(mosaic, 0, max_epochs=2, latent_dim=8)
 
 
 def test_no_method_but_the_control_and_those_that_can_be_supervised_takes_labels():

@@ -14,6 +14,7 @@ import networkx as nx
 import numpy as np
 import scipy.sparse as sp
 
+from ..errors import InputError
 from ..guidance import linked
 from ..mosaic import Mosaic
 from ..zero_filled import batches_with
@@ -43,8 +44,14 @@ def guidance_graph(mosaic: Mosaic, names: np.ndarray) -> nx.MultiDiGraph:
     return graph
 
 
-def run(mosaic: Mosaic, seed: int, latent_dim: int = 50, **fit_settings) -> Result:
-    """``fit_settings`` are those of ``SCGLUEModel.fit``, such as ``max_epochs``."""
+def run(mosaic: Mosaic, seed: int, latent_dim: int = 50, balance: bool = True, **fit_settings) -> Result:
+    """``balance`` weighs cells by clusters that match in all modalities; ``fit_settings`` are those of ``SCGLUEModel.fit``.
+
+    Raises
+    ------
+    InputError
+        If no clusters match in all modalities, so that scglue's weights are 0 / 0.
+    """
     import scanpy as sc
     import scglue
 
@@ -69,7 +76,12 @@ def run(mosaic: Mosaic, seed: int, latent_dim: int = 50, **fit_settings) -> Resu
     init = {"latent_dim": latent_dim, "random_seed": seed}
     with TemporaryDirectory() as folder:
         fit = {"directory": folder} | fit_settings
-        model = scglue.models.fit_SCGLUE(adatas, graph, model=kind, init_kws=init, fit_kws=fit)
+        model = scglue.models.fit_SCGLUE(adatas, graph, model=kind, skip_balance=not balance, init_kws=init, fit_kws=fit)
+    if balance and any(a.obs["balancing_weight"].isna().any() for a in adatas.values()):
+        raise InputError(
+            "after its pretraining GLUE found no clusters of cells that match in all modalities, and its weights of cells are "
+            "0 / 0. Weigh all cells alike by a variant with 'balance: false', or pretrain for more epochs (max_epochs)"
+        )
     states = np.full((len(mosaic.modalities), len(mosaic.cells), latent_dim), np.nan, dtype=np.float32)
     for state, (m, adata) in zip(states, adatas.items(), strict=True):
         state[mosaic.measured[m].to_numpy()] = model.encode_data(m, adata)
@@ -88,4 +100,5 @@ def run(mosaic: Mosaic, seed: int, latent_dim: int = 50, **fit_settings) -> Resu
                 values[rows] = sum(decoded) / len(decoded)
         return values
 
-    return Result(np.nanmean(states, axis=0), settings={"latent_dim": latent_dim, **fit_settings}, impute=impute)
+    settings = {"latent_dim": latent_dim, "balance": balance, **fit_settings}
+    return Result(np.nanmean(states, axis=0), settings=settings, impute=impute)
