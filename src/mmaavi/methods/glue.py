@@ -47,10 +47,7 @@ def guidance_graph(mosaic: Mosaic, names: np.ndarray) -> nx.MultiDiGraph:
 def run(mosaic: Mosaic, seed: int, latent_dim: int = 50, balance: bool = True, **fit_settings) -> Result:
     """``balance`` weighs cells by clusters that match in all modalities; ``fit_settings`` are those of ``SCGLUEModel.fit``.
 
-    Raises
-    ------
-    InputError
-        If no clusters match in all modalities, so that scglue's weights are 0 / 0.
+    Raises InputError if no clusters match in all modalities, so that scglue's weights are 0 / 0.
     """
     import scanpy as sc
     import scglue
@@ -90,13 +87,12 @@ def run(mosaic: Mosaic, seed: int, latent_dim: int = 50, balance: bool = True, *
         values = np.empty((len(cells.cells), mosaic.n_features[modality]), dtype=np.float32)
         first = cells.measured.to_numpy().argmax(axis=1)
         for number, source in enumerate(mosaic.modalities):
-            rows = np.flatnonzero(first == number)
-            if len(rows):
-                known = adatas[source][cells.cells[rows]]
-                decoded = [
-                    model.decode_data(source, modality, known, graph, target_batch=np.repeat(b, len(rows)))
-                    for b in batches_with(mosaic, modality)
-                ]
+            if len(rows := np.flatnonzero(first == number)):
+                known, targets = (
+                    adatas[source][cells.cells[rows]],
+                    [np.repeat(b, len(rows)) for b in batches_with(mosaic, modality)],
+                )
+                decoded = [model.decode_data(source, modality, known, graph, target_batch=b) for b in targets]
                 values[rows] = sum(decoded) / len(decoded)
         return values
 
