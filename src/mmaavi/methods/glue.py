@@ -76,8 +76,8 @@ def run(mosaic: Mosaic, seed: int, latent_dim: int = 50, balance: bool = True, *
         model = scglue.models.fit_SCGLUE(adatas, graph, model=kind, skip_balance=not balance, init_kws=init, fit_kws=fit)
     if balance and any(a.obs["balancing_weight"].isna().any() for a in adatas.values()):
         raise InputError(
-            "after its pretraining GLUE found no clusters of cells that match in all modalities, and its weights of cells are "
-            "0 / 0. Weigh all cells alike by a variant with 'balance: false', or pretrain for more epochs (max_epochs)"
+            "after its pretraining GLUE found no clusters of cells that match in all modalities, to weigh cells by. "
+            "Weigh all cells alike by a variant with 'balance: false', or pretrain for more epochs (max_epochs)"
         )
     states = np.full((len(mosaic.modalities), len(mosaic.cells), latent_dim), np.nan, dtype=np.float32)
     for state, (m, adata) in zip(states, adatas.items(), strict=True):
@@ -96,5 +96,4 @@ def run(mosaic: Mosaic, seed: int, latent_dim: int = 50, balance: bool = True, *
                 values[rows] = sum(decoded) / len(decoded)
         return values
 
-    settings = {"latent_dim": latent_dim, "balance": balance, **fit_settings}
-    return Result(np.nanmean(states, axis=0), settings=settings, impute=impute)
+    return Result(np.nanmean(states, axis=0), {}, {"latent_dim": latent_dim, "balance": balance, **fit_settings}, impute=impute)
