@@ -70,14 +70,12 @@ def run(mosaic: Mosaic, seed: int, latent_dim: int = 50, balance: bool = True, *
     graph = guidance_graph(mosaic, np.concatenate([a.var_names for a in adatas.values()]))
     paired = (mosaic.measured.sum(axis=1) > 1).any()
     kind = scglue.models.PairedSCGLUEModel if paired else scglue.models.SCGLUEModel
-    init = {"latent_dim": latent_dim, "random_seed": seed}
+    how = {"model": kind, "skip_balance": not balance, "init_kws": {"latent_dim": latent_dim, "random_seed": seed}}
     with TemporaryDirectory() as folder:
-        fit = {"directory": folder} | fit_settings
-        model = scglue.models.fit_SCGLUE(adatas, graph, model=kind, skip_balance=not balance, init_kws=init, fit_kws=fit)
+        model = scglue.models.fit_SCGLUE(adatas, graph, fit_kws={"directory": folder} | fit_settings, **how)
     if balance and any(a.obs["balancing_weight"].isna().any() for a in adatas.values()):
         raise InputError(
-            "after its pretraining GLUE found no clusters of cells that match in all modalities, to weigh cells by. "
-            "Weigh all cells alike by a variant with 'balance: false', or pretrain for more epochs (max_epochs)"
+            "GLUE found no clusters of cells that match in all modalities: set 'balance: false' in a variant, or more max_epochs"
         )
     states = np.full((len(mosaic.modalities), len(mosaic.cells), latent_dim), np.nan, dtype=np.float32)
     for state, (m, adata) in zip(states, adatas.items(), strict=True):
@@ -87,13 +85,15 @@ def run(mosaic: Mosaic, seed: int, latent_dim: int = 50, balance: bool = True, *
         values = np.empty((len(cells.cells), mosaic.n_features[modality]), dtype=np.float32)
         first = cells.measured.to_numpy().argmax(axis=1)
         for number, source in enumerate(mosaic.modalities):
-            if len(rows := np.flatnonzero(first == number)):
-                known, targets = (
-                    adatas[source][cells.cells[rows]],
-                    [np.repeat(b, len(rows)) for b in batches_with(mosaic, modality)],
-                )
-                decoded = [model.decode_data(source, modality, known, graph, target_batch=b) for b in targets]
+            rows = np.flatnonzero(first == number)
+            if len(rows):
+                known = adatas[source][cells.cells[rows]]
+                decoded = [
+                    model.decode_data(source, modality, known, graph, target_batch=np.repeat(b, len(rows)))
+                    for b in batches_with(mosaic, modality)
+                ]
                 values[rows] = sum(decoded) / len(decoded)
         return values
 
-    return Result(np.nanmean(states, axis=0), {}, {"latent_dim": latent_dim, "balance": balance, **fit_settings}, impute=impute)
+    settings = {"latent_dim": latent_dim, "balance": balance, **fit_settings}
+    return Result(np.nanmean(states, axis=0), settings=settings, impute=impute)
