@@ -10,7 +10,7 @@ from snakemake.utils import validate
 from mmaavi.sources import archive_of, named_files
 
 DATASETS = sorted((ROOT / "config/datasets").glob("*.yaml"))
-PRESETS = [ROOT / f"config/{name}.yaml" for name in ("config", "quickstart", "real", "paper", "ablation", "peers", "analyses")]
+PRESETS = [ROOT / f"config/{name}.yaml" for name in ("config", "quickstart", "real", "paper", "peers", "analyses")]
 
 
 def read(path, schema=None):

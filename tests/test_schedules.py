@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from mmaavi.schedules import OneCycle, Plateau
+from mmaavi.schedules import OneCycle, Plateau, Rmsprop
 
 
 def rates(schedule, model, losses, per_epoch=1):
@@ -13,6 +13,21 @@ def rates(schedule, model, losses, per_epoch=1):
         if schedule.ends_after(epoch, loss, {"epoch": torch.tensor(epoch)}):
             break
     return seen
+
+
+def test_fused_rmsprop_is_torchs_rmsprop():
+    torch.manual_seed(0)
+    ours = [nn.Parameter(torch.randn(5, 3, dtype=torch.float64)), nn.Parameter(torch.randn(4, dtype=torch.float64))]
+    theirs = [nn.Parameter(p.detach().clone()) for p in ours]
+    optimisers = [Rmsprop(ours, 0.01), torch.optim.RMSprop(theirs, lr=0.01)]
+    for _ in range(60):
+        for a, b in zip(ours, theirs, strict=True):
+            a.grad = torch.randn_like(a) + a.detach()
+            b.grad = a.grad.clone()
+        for optimiser in optimisers:
+            optimiser.step()
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-14)
 
 
 def test_one_cycle_rises_and_falls_to_zero_over_all_steps():

@@ -27,9 +27,9 @@ def losses(model: MMAAVI) -> pd.DataFrame:
     return model.history.drop(columns="seconds")
 
 
-def test_the_validation_cells_are_a_share_of_each_group(rng):
+def test_the_validation_cells_are_a_share_of_each_group():
     group = np.repeat([0, 1, 2, 3], [100, 30, 5, 1])
-    split = split_cells(group, 0.1, rng)
+    split = split_cells(group, 0.1)
     assert np.bincount(group[split.validation], minlength=4).tolist() == [10, 3, 1, 0]
     assert sorted([*split.train, *split.validation]) == list(range(136))
 

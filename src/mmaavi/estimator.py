@@ -88,7 +88,7 @@ class MMAAVI:
         self.scaling = data.scaling
         self.graph_share = _graph_share(self.settings, mosaic)
         strata = np.unique(np.column_stack([data.group, label]), axis=0, return_inverse=True)[1].ravel()
-        split = split_cells(strata, self.settings.validation_share, np.random.default_rng(self.seed))
+        split = split_cells(strata, self.settings.validation_share)
         self.network = self._new_network()
         edges = EdgeSampler(self.graph, device=self.device)
         checkpoint = None if checkpoint is None else Path(checkpoint)

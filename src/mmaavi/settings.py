@@ -31,14 +31,14 @@ class Settings:
         None, 0, 1, "w, share of the feature embeddings in the hybrid decoder; None: 0.9 where some pair of modalities shares "
         "more than 10 cells, else 0.99"
     )  # fmt: skip
-    adversary: float = _number(2.0, 0, 1e6, "alpha, strength of the reversed gradient of the batch discriminator")
+    adversary: float = _number(20.0, 0, 1e6, "alpha, strength of the reversed gradient of the batch discriminator")
     weight_kl_v: float = _number(0.01, 0, 1e6, "weight of KL(q(V) || p(V)), a mean over features")
     weight_graph: float = _number(20.0, 0, 1e6, "lambda_graph, weight of the guidance graph's likelihood, a mean over edges")
     weight_agreement: float = _number(10.0, 0, 1e6, "weight of the contrastive agreement between the modalities of a cell")
     weight_labels: float = _number(5.0, 0, 1e6, "lambda_sup, weight of the labels' cross-entropy; without labels of no effect")
     labelled_share: float = _number(0.2, 0, 0.99, "at least this share of a minibatch are labelled cells, where there are any")
     schedule: str = _choice(
-        "one_cycle", "Adam over a fixed number of steps, or RMSprop until the validation loss stalls, as released",
+        "one_cycle", "RMSprop over a fixed number of steps, or until the validation loss stalls, as released",
         "one_cycle", "plateau",
     )  # fmt: skip
     learning_rate: float = _number(2e-3, 1e-9, 1, "at its highest")

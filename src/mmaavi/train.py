@@ -18,9 +18,10 @@ from .errors import InputError, listing
 from .experiments import code_hash
 from .files import replacing
 from .model import MosaicVAE
-from .schedules import SCHEDULES, OneCycle, Plateau
+from .schedules import SCHEDULES, Schedule
 
 EDGES_A_STEP = 512
+VALIDATION_SEED = 0
 # The adversary's loss says nothing about the fit, and agreement depends on how many cells it is asked among.
 NOT_VALIDATED = ("discriminator", "agreement")
 SECONDS_BETWEEN_CHECKPOINTS = 30
@@ -35,8 +36,12 @@ class Split:
     validation: np.ndarray
 
 
-def split_cells(group: np.ndarray, share: float, rng: np.random.Generator) -> Split:
-    """A random share of the cells of each group (at least one, where it has two or more) for validation."""
+def split_cells(group: np.ndarray, share: float) -> Split:
+    """A random share of the cells of each group (at least one, where it has two or more) for validation.
+
+    The same at every call: losses on other cells and with other noise could not tell one number of components from another.
+    """
+    rng = np.random.default_rng(VALIDATION_SEED)
     validation = []
     for g in np.unique(group):
         rows = np.flatnonzero(group == g)
@@ -64,7 +69,7 @@ def train(
     split
         Training and validation cells.
     seed
-        Seed of the minibatches and all noise.
+        Seed of the minibatches and of the noise of training; that of validation is the same for all seeds.
     progress
         Show a progress bar on a terminal.
     checkpoint
@@ -106,13 +111,13 @@ def train(
                 steps.append(torch.stack([loss, *terms.values()]).detach())
             table = torch.stack(steps).cpu()  # (n_steps, 1 + n_terms): the one time that the device is waited for
             rows = [_row(epoch, "train", start, dict(zip(["total", *terms], table.mean(dim=0), strict=True)))]
-            rows.append(_row(epoch, "validation", start, validate(model, data, edges, split.validation, seed)))
+            rows.append(_row(epoch, "validation", start, validate(model, data, edges, split.validation)))
             if bad := _not_finite(table, list(terms), rows[1], model):
                 model.load_state_dict(last_good)
                 model.eval()
                 raise InputError(
                     f"{listing(bad)} are not finite in epoch {epoch} "
-                    f"({_where_not_finite(model, data, edges, split.train, seed)}); the model is left as it was after the epoch "
+                    f"({_where_not_finite(model, data, edges, split.train)}); the model is left as it was after the epoch "
                     "before. Lower the learning rate, or look for extreme values there"
                 )
             history += rows
@@ -140,12 +145,12 @@ def keep_freed_memory() -> None:
 
 
 @torch.no_grad()
-def validate(model: MosaicVAE, data: MosaicData, edges: EdgeSampler, cells: np.ndarray, seed: int) -> dict[str, torch.Tensor]:
+def validate(model: MosaicVAE, data: MosaicData, edges: EdgeSampler, cells: np.ndarray) -> dict[str, torch.Tensor]:
     """Mean loss terms over some cells, with the same noise at every call."""
     model.eval()
     devices = [data.device] if data.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+        torch.manual_seed(VALIDATION_SEED)
         sums, weights = {}, {}
         for batch in data.in_order(cells, 512):
             for name, term in model.loss_terms(batch, edges.sample(EDGES_A_STEP)).items():
@@ -179,12 +184,12 @@ def _not_finite(table: torch.Tensor, terms: list[str], validation: dict, model: 
     return bad or [f"weights {name}" for name, value in model.state_dict().items() if not value.isfinite().all()]
 
 
-def _where_not_finite(model: MosaicVAE, data: MosaicData, edges: EdgeSampler, cells: np.ndarray, seed: int) -> str:
+def _where_not_finite(model: MosaicVAE, data: MosaicData, edges: EdgeSampler, cells: np.ndarray) -> str:
     """In which batches which terms are not finite with the last good state, for the message."""
     batch = data.batch.cpu().numpy()[cells]
     found = []
     for b in np.unique(batch):
-        terms = validate(model, data, edges, cells[batch == b][:512], seed)
+        terms = validate(model, data, edges, cells[batch == b][:512])
         bad = [name for name, value in terms.items() if name != "total" and not bool(torch.isfinite(value))]
         if bad:
             found.append(f"batch {data.batches[b]}: {listing(bad)}")
@@ -201,7 +206,7 @@ class _State:
 
     path: Path
     model: MosaicVAE
-    schedule: OneCycle | Plateau
+    schedule: Schedule
     generator: torch.Generator
     of: str
 
