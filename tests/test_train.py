@@ -1,5 +1,6 @@
 """Stopping and going on: losses that are not finite, kills, damaged checkpoints."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import ROOT
 
-from mmaavi import train
+from mmaavi import checkpoint as checkpoints
 from mmaavi.errors import InputError
 from mmaavi.estimator import MMAAVI
 from mmaavi.model import MosaicVAE
@@ -73,9 +75,22 @@ class Stopped(Exception):
     pass
 
 
+def crash():
+    raise Stopped
+
+
+def ask_to_end():
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 @pytest.mark.parametrize("schedule", ["one_cycle", "plateau"])
-def test_a_stopped_training_goes_on_with_the_same_losses(mosaic, tmp_path, monkeypatch, schedule):
-    monkeypatch.setattr(train, "SECONDS_BETWEEN_CHECKPOINTS", 0)
+@pytest.mark.parametrize(
+    ("stop", "seconds_between", "ends_by"), [(crash, 0, Stopped), (ask_to_end, 10_000, SystemExit)], ids=["crash", "sigterm"]
+)
+def test_a_training_stopped_within_an_epoch_goes_on_with_the_same_losses(
+    mosaic, tmp_path, monkeypatch, schedule, stop, seconds_between, ends_by
+):
+    monkeypatch.setattr(checkpoints, "SECONDS_BETWEEN", seconds_between)
     settings = replace(QUICK, schedule=schedule)
     whole = MMAAVI(settings, seed=1, device="cpu").fit(mosaic, progress=False)
     honest, calls = MosaicVAE.loss_terms, []
@@ -83,15 +98,18 @@ def test_a_stopped_training_goes_on_with_the_same_losses(mosaic, tmp_path, monke
     def stopping(self, batch, edges):
         calls.append(1)
         if len(calls) == 50:
-            raise Stopped
+            stop()
         return honest(self, batch, edges)
 
-    checkpoint = tmp_path / "checkpoint.pt"
+    checkpoint, handler = tmp_path / "checkpoint.pt", signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(MosaicVAE, "loss_terms", stopping)
-    with pytest.raises(Stopped):
+    with pytest.raises(ends_by):
         MMAAVI(settings, seed=1, device="cpu").fit(mosaic, progress=False, checkpoint=checkpoint)
     monkeypatch.setattr(MosaicVAE, "loss_terms", honest)
-    assert checkpoint.is_file()
+    assert signal.getsignal(signal.SIGTERM) is handler
+    kept = torch.load(checkpoint, weights_only=True)
+    assert kept["history"]
+    assert kept["steps"]
     resumed = MMAAVI(settings, seed=1, device="cpu").fit(mosaic, progress=False, checkpoint=checkpoint)
     pd.testing.assert_frame_equal(losses(resumed), losses(whole))
     np.testing.assert_array_equal(resumed.embed(mosaic)["X_mmaavi"], whole.embed(mosaic)["X_mmaavi"])
@@ -100,7 +118,7 @@ def test_a_stopped_training_goes_on_with_the_same_losses(mosaic, tmp_path, monke
 
 @pytest.mark.parametrize("damage", ["cut", "other"])
 def test_a_checkpoint_that_is_damaged_or_of_another_training_is_ignored(mosaic, tmp_path, monkeypatch, caplog, damage):
-    monkeypatch.setattr(train, "SECONDS_BETWEEN_CHECKPOINTS", 0)
+    monkeypatch.setattr(checkpoints, "SECONDS_BETWEEN", 0)
     checkpoint = tmp_path / "checkpoint.pt"
     quick = replace(QUICK, n_steps=20)
     with monkeypatch.context() as patch:
@@ -120,9 +138,9 @@ import sys
 sys.path[:0] = [{src!r}, {tests!r}]
 from conftest import small_mosaic
 from test_train import LONG, losses
-from mmaavi import train
+from mmaavi import checkpoint as checkpoints
 from mmaavi.estimator import MMAAVI
-train.SECONDS_BETWEEN_CHECKPOINTS = 0
+checkpoints.SECONDS_BETWEEN = 0.1
 model = MMAAVI(LONG, seed=2, device="cpu").fit(small_mosaic(), progress=False, checkpoint={checkpoint!r})
 losses(model).to_csv({out!r}, index=False)
 """

@@ -102,7 +102,9 @@ class MosaicData:
         _, batch_size, per_batch = self._shares(cells, size)
         return math.ceil(batch_size.max() / per_batch)
 
-    def epoch(self, cells: np.ndarray, size: int, generator: torch.Generator, labelled_share: float = 0.0) -> Iterator[Minibatch]:
+    def epoch(
+        self, cells: np.ndarray, size: int, generator: torch.Generator, labelled_share: float = 0.0, n_done: int = 0
+    ) -> Iterator[Minibatch]:
         """Minibatches of one epoch: every batch gives the same number of cells to each, labelled ones beyond it apart.
 
         Smaller batches are drawn again until the largest has been seen once. All minibatches have the same number
@@ -118,6 +120,8 @@ class MosaicData:
             Source of the draws.
         labelled_share
             At least this share of a minibatch are cells with a label, drawn again as often as that needs.
+        n_done
+            So many minibatches, the first ones, are left out.
         """
         group_size, batch_size, per_batch = self._shares(cells, size)
         n_steps = self.steps_per_epoch(cells, size)
@@ -141,7 +145,7 @@ class MosaicData:
             rounds = [torch.randperm(len(members), generator=generator) for _ in range(-(-needed // len(members)))]
             draws.append(members[torch.cat(rounds)[:needed]].reshape(n_steps, -1))
         table = torch.cat(draws, dim=1)  # (n_steps, size), on the host
-        for step in table:
+        for step in table[n_done:]:
             yield self._gather(step, tuple(sizes.tolist()))
 
     def _gather(self, cells: Tensor, sizes: tuple[int, ...]) -> Minibatch:

@@ -1,7 +1,6 @@
 """The training loop: minibatches, schedule, validation, and checkpoints from which it goes on as if never stopped."""
 
 import ctypes
-import logging
 import math
 import platform
 import time
@@ -12,19 +11,18 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from .checkpoint import Checkpoint
 from .data import MosaicData
 from .edges import EdgeSampler
 from .errors import InputError, listing
 from .experiments import code_hash
-from .files import replacing
 from .model import MosaicVAE
-from .schedules import SCHEDULES, Schedule
+from .schedules import SCHEDULES
 
 EDGES_A_STEP = 512
 VALIDATION_SEED = 0
 # The adversary's loss says nothing about the fit, and agreement depends on how many cells it is asked among.
 NOT_VALIDATED = ("discriminator", "agreement")
-SECONDS_BETWEEN_CHECKPOINTS = 30
 KEEP_MEMORY = {-4: 0, -1: 2**31 - 1, -2: 2**28}  # of glibc's mallopt: M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
 
 
@@ -73,8 +71,8 @@ def train(
     progress
         Show a progress bar on a terminal.
     checkpoint
-        File that holds the state of the training while it runs. Where it exists, training goes on from there, with the
-        same losses as if it had never been stopped; it is removed at the end.
+        File that holds the state of the training, written twice a minute and at SIGTERM. Where it exists, training goes on from
+        there, with the same losses as if it had never been stopped; it is removed at the end.
 
     Returns
     -------
@@ -91,25 +89,25 @@ def train(
     torch.manual_seed(seed)
     per_epoch = data.steps_per_epoch(split.train, s.minibatch_size)
     schedule = SCHEDULES[s.schedule](model, s.learning_rate, n_epochs=math.ceil(s.n_steps / per_epoch), per_epoch=per_epoch)
-    state, history = None, []
-    if checkpoint is not None:
-        of = f"{s} {seed} {data.fingerprint} {edges.fingerprint} {code_hash(__file__)}"
-        state = _State(checkpoint, model, schedule, generator, of)
-        history = state.restore(data.device)
+    of = f"{s} {seed} {data.fingerprint} {edges.fingerprint} {code_hash(__file__)}" if checkpoint else ""
+    state = Checkpoint(checkpoint, of, model, schedule, generator)
+    history, steps = state.restore(data.device)
     last_good = _copy(model)
-    saved = time.monotonic()
     n_done = len(history) // 2
-    with tqdm(total=schedule.n_epochs, initial=n_done, desc="training", unit="epoch", disable=None if progress else True) as bar:
+    bar = tqdm(total=schedule.n_epochs, initial=n_done, desc="training", unit="epoch", disable=None if progress else True)
+    with bar, state.heeding_sigterm():
         for epoch in range(n_done, schedule.n_epochs):
             start = time.perf_counter()
             model.train()
-            steps = []
-            for batch in data.epoch(split.train, s.minibatch_size, generator, s.labelled_share):
+            draws = generator.get_state()
+            for batch in data.epoch(split.train, s.minibatch_size, generator, s.labelled_share, n_done=len(steps)):
+                state.write_if_due(history, draws, steps)
                 terms = model.loss_terms(batch, edges.sample(EDGES_A_STEP))
                 loss = model.total(terms)
                 schedule.step(loss)
                 steps.append(torch.stack([loss, *terms.values()]).detach())
             table = torch.stack(steps).cpu()  # (n_steps, 1 + n_terms): the one time that the device is waited for
+            steps = []
             rows = [_row(epoch, "train", start, dict(zip(["total", *terms], table.mean(dim=0), strict=True)))]
             rows.append(_row(epoch, "validation", start, validate(model, data, edges, split.validation)))
             if bad := _not_finite(table, list(terms), rows[1], model):
@@ -126,14 +124,10 @@ def train(
             bar.set_postfix(train=f"{rows[0]['total']:.1f}", validation=f"{rows[1]['total']:.1f}")
             if schedule.ends_after(epoch, rows[1]["total"], last_good):
                 break
-            if state is not None and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-                state.save(history)
-                saved = time.monotonic()
     if schedule.best_state is not None:
         model.load_state_dict(schedule.best_state)
     model.eval()
-    if checkpoint is not None:
-        checkpoint.unlink(missing_ok=True)
+    state.remove()
     return history
 
 
@@ -198,47 +192,3 @@ def _where_not_finite(model: MosaicVAE, data: MosaicData, edges: EdgeSampler, ce
 
 def _copy(model: MosaicVAE) -> dict[str, torch.Tensor]:
     return {name: value.detach().clone() for name, value in model.state_dict().items()}
-
-
-@dataclass(frozen=True)
-class _State:
-    """All that a training needs to go on, and what it is a training ``of``."""
-
-    path: Path
-    model: MosaicVAE
-    schedule: Schedule
-    generator: torch.Generator
-    of: str
-
-    def save(self, history: list[dict]) -> None:
-        state = {
-            "of": self.of,
-            "model": self.model.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "generator": self.generator.get_state(),
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-            "history": history,
-        }
-        with replacing(self.path) as partial:
-            torch.save(state, partial)
-
-    def restore(self, device: torch.device) -> list[dict]:
-        """Take over the checkpoint and return its history; none, one that is damaged, or of another training is ignored."""
-        if not self.path.is_file():
-            return []
-        try:
-            state = torch.load(self.path, map_location=device, weights_only=True)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with the file, training can start anew
-            logging.warning("the checkpoint %s cannot be read (%s): training starts anew", self.path, error)
-            return []
-        if state["of"] != self.of:
-            logging.warning("the checkpoint %s is of other settings or data: training starts anew", self.path)
-            return []
-        self.model.load_state_dict(state["model"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.generator.set_state(state["generator"].cpu())
-        torch.set_rng_state(state["random"].cpu())
-        if state["random_cuda"]:
-            torch.cuda.set_rng_state_all([s.cpu() for s in state["random_cuda"]])
-        return state["history"]
