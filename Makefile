@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: demo test lint peers
+.PHONY: demo test test-slurm fuzz lint peers
 
 demo: $(READY)
 	$(BIN)/snakemake --set-threads integrate=1 # small runs: two at a time
@@ -14,6 +14,12 @@ demo: $(READY)
 
 test: lint
 	$(BIN)/pytest
+
+test-slurm: $(READY) # as root; starts a SLURM of one node; ten minutes
+	MMAAVI_TEST_SLURM=1 $(BIN)/pytest tests/slurm
+
+fuzz: $(READY) # 12,000 spoiled files and configs; half an hour
+	$(BIN)/pytest tests/fuzz/fuzz_inputs.py
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -112,6 +112,9 @@ class Checkpoint:
         torch.set_rng_state(state["random"].cpu())
         if state["random_cuda"]:
             torch.cuda.set_rng_state_all([s.cpu() for s in state["random_cuda"]])
+        logging.info(
+            "the training goes on from %s, step %d of epoch %d", self.path, len(state["steps"]), len(state["history"]) // 2
+        )
         return state["history"], state["steps"]
 
     def remove(self) -> None:

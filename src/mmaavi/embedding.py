@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 
 from .errors import InputError, listing
-from .files import replacing
+from .files import reading, replacing
 from .methods import Result
 from .mosaic import Mosaic
 
@@ -70,11 +70,21 @@ def read_labels(path: str) -> pd.DataFrame:
 
 def read_embedding(path: str, cells: pd.Index) -> ad.AnnData:
     """An embedding with its rows in the order of ``cells``; raises InputError where it lacks one."""
-    adata = ad.read_h5ad(path)
+    adata = _read(path)
     missing = cells.difference(adata.obs_names)
     if len(missing):
         raise InputError(f"{path} lacks {len(missing)} cells: {listing(missing)}; remove it and run again")
     return adata[cells]
+
+
+def read_run(path: str) -> dict:
+    """What an embedding says of its run: its ``uns``."""
+    return _read(path, backed="r").uns
+
+
+def _read(path: str, **options) -> ad.AnnData:
+    with reading(path):
+        return ad.read_h5ad(path, **options)
 
 
 def label_probabilities(adata: ad.AnnData) -> pd.DataFrame | None:

@@ -1,4 +1,4 @@
-"""The one error that users see: what is wrong, where, and what to do."""
+"""The errors that users see: what is wrong, where, and what to do."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,6 +6,14 @@ from collections.abc import Iterable
 
 class InputError(ValueError):
     """Input data or configuration that cannot be used; the message says where and what to do."""
+
+
+class DamagedFile(InputError):
+    """A result that cannot be read any more, as after a power cut. The workflow removes it: the next run makes it anew."""
+
+    def __init__(self, path, error: Exception):
+        super().__init__(f"{path} is damaged ({type(error).__name__}: {' '.join(str(error).split())}); remove it and run again")
+        self.path = path
 
 
 def listing(items: Iterable, limit: int = 5) -> str:

@@ -2,8 +2,9 @@
 
 import logging
 import sys
+from pathlib import Path
 
-from .errors import InputError
+from .errors import DamagedFile, InputError
 
 
 def log_to(path: str) -> None:
@@ -12,6 +13,8 @@ def log_to(path: str) -> None:
     logging.captureWarnings(True)
 
     def report(kind, error, trace) -> None:
+        if issubclass(kind, DamagedFile):
+            Path(error.path).unlink(missing_ok=True)
         if issubclass(kind, InputError):  # the message says what to do; where it was raised helps nobody
             logging.error("%s", error)
             print(f"Error: {error}", file=sys.stderr)

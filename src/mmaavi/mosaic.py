@@ -11,7 +11,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from .errors import InputError, listing, nearest
-from .files import replacing
+from .files import reading, replacing
 
 md.set_options(pull_on_update=False)
 
@@ -170,7 +170,8 @@ def load(path: str | Path, guidance_key: str = "guidance") -> Mosaic:
     """Read a mosaic saved by :meth:`Mosaic.save`; cells in the order in which they were saved."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "var_names are not unique")
-        mdata = md.read_h5mu(path)
+        with reading(path):
+            mdata = md.read_h5mu(path)
     if "mosaic" not in mdata.uns:
         raise InputError(f"{path} is no saved mosaic (it has no uns['mosaic']); read it through a dataset config")
     provenance = dict(mdata.uns["mosaic"])

@@ -99,6 +99,11 @@ def script_hash(script, *modules):
     return code_hash(ROOT / "workflow/scripts" / script, *(ROOT / "src/mmaavi" / m for m in modules))
 
 
+def growing(mem_mb):
+    """The memory of a job's first try; each retry asks for as much again."""
+    return lambda wildcards, attempt: mem_mb * attempt
+
+
 def settings_of(wildcards):
     """The settings of a run: the variant's over the dataset's."""
     own = DATASETS[wildcards.dataset]["settings"].get(wildcards.method, {})

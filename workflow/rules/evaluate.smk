@@ -30,11 +30,12 @@ rule score:
         "logs/score/{dataset}/{scenario}/{method}/{variant}/seed{seed}.log",
     benchmark:
         "results/{dataset}/{scenario}/{method}/{variant}/seed{seed}/benchmark_score.tsv"
+    group: "scores"
     conda:
         "../../envs/main.yaml"
     threads: 1
     resources:
-        mem_mb=6000,
+        mem_mb=growing(3000),
     params:
         code=script_hash("score.py"),
     message:

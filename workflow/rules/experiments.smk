@@ -8,6 +8,7 @@ rule transfer:
         predicted="results/{dataset}/{scenario}/{method}/{variant}/seed{seed}/predicted_n{n}.tsv",
     log:
         "logs/transfer/{dataset}/{scenario}/{method}/{variant}/seed{seed}_n{n}.log",
+    group: "scores"
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -38,6 +39,7 @@ rule figure_experiment:
     wildcard_constraints:
         experiment="|".join(map(re.escape, config["experiments"])),
         figure="|".join(figure for figures in FIGURES.values() for figure in figures),
+    group: "figures"
     conda:
         "../../envs/main.yaml"
     threads: 1

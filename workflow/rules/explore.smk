@@ -20,7 +20,7 @@ rule explore:
         "../../envs/main.yaml"
     threads: 1
     resources:
-        mem_mb=6000,
+        mem_mb=growing(6000),
     params:
         method=explored_method,
         title=title_of,

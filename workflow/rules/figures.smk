@@ -12,7 +12,7 @@ rule umap:
         "../../envs/main.yaml"
     threads: 1
     resources:
-        mem_mb=6000,
+        mem_mb=growing(6000),
     params:
         methods=shown_methods,
         code=script_hash("umap.py"),
@@ -37,6 +37,7 @@ rule figure_umap:
         ),
     log:
         "logs/figure_umap/{dataset}/{scenario}.log",
+    group: "figures"
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -64,6 +65,7 @@ rule figure_ranking:
         ),
     log:
         "logs/figure_ranking.log",
+    group: "figures"
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -91,6 +93,7 @@ rule figure_table:
         ),
     log:
         "logs/figure_table/{dataset}/{scenario}.log",
+    group: "figures"
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -119,6 +122,7 @@ rule figure_scores:
         ),
     log:
         "logs/figure_scores/{dataset}/{scenario}.log",
+    group: "figures"
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -148,6 +152,7 @@ rule figure_attention:
         ),
     log:
         "logs/figure_attention/{dataset}/{scenario}/{variant}_seed{seed}.log",
+    group: "figures"
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -175,6 +180,7 @@ rule figure_training:
         ),
     log:
         "logs/figure_training/{dataset}/{scenario}.log",
+    group: "figures"
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -201,6 +207,7 @@ rule figure_cost:
         ),
     log:
         "logs/figure_cost.log",
+    group: "figures"
     conda:
         "../../envs/main.yaml"
     threads: 1

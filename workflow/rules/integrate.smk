@@ -16,7 +16,7 @@ rule integrate:
         lambda wildcards: f"../../envs/{environment(wildcards.method)}.yaml"
     threads: 2
     resources:
-        mem_mb=8000,
+        mem_mb=growing(8000),
     params:
         settings=settings_of,
         not_here=lambda wildcards: NOT_HERE.get(wildcards.method, ""),

@@ -31,7 +31,7 @@ rule markers:
         "../../envs/main.yaml"
     threads: 1
     resources:
-        mem_mb=6000,
+        mem_mb=growing(6000),
     params:
         asked=MARKERS,
         code=script_hash("markers.py"),
@@ -55,6 +55,7 @@ rule figure_volcano:
         ),
     log:
         "logs/figure_volcano/{dataset}/{scenario}/{variant}_seed{seed}.log",
+    group: "figures"
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -86,6 +87,7 @@ rule figure_dot_plot:
         ),
     log:
         "logs/figure_dot_plot/{dataset}/{scenario}/{variant}_seed{seed}.log",
+    group: "figures"
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -114,6 +116,7 @@ rule figure_agreement:
         ),
     log:
         "logs/figure_agreement/{dataset}/{scenario}/{variant}_seed{seed}.log",
+    group: "figures"
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -145,6 +148,7 @@ rule figure_links:
         ),
     log:
         "logs/figure_links/{dataset}/{scenario}/{variant}_seed{seed}.log",
+    group: "figures"
     conda:
         "../../envs/main.yaml"
     threads: 1

@@ -15,7 +15,7 @@ rule mosaic:
         "../../envs/main.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
+        mem_mb=growing(8000),
     params:
         dataset=lambda wildcards: DATASETS[wildcards.dataset],
         scenario=lambda wildcards: config["scenarios"][wildcards.scenario],
@@ -35,6 +35,7 @@ rule labelled:
         "results/{dataset}/{scenario}/labelled/n{n}_seed{seed}.tsv",
     log:
         "logs/labelled/{dataset}/{scenario}/n{n}_seed{seed}.log",
+    localrule: True
     conda:
         "../../envs/main.yaml"
     threads: 1

@@ -3,6 +3,7 @@ rule retrieve:
         "resources/{source}",
     log:
         "logs/retrieve/{source}.log",
+    localrule: True
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -36,6 +37,7 @@ rule ensembl:
         provenance="resources/ensembl/{assembly}.json",
     log:
         "logs/ensembl/{assembly}.log",
+    localrule: True
     conda:
         "../../envs/main.yaml"
     threads: 1

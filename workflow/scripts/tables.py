@@ -1,8 +1,8 @@
 """All scores as one tidy table, their mean and interval over seeds, and the time and memory of each run."""
 
-import anndata as ad
 import pandas as pd
 
+from mmaavi.embedding import read_run
 from mmaavi.files import write_table
 from mmaavi.logs import log_to
 from mmaavi.metrics import no_scores, summarise
@@ -19,7 +19,7 @@ write_table(summarise(scores, [*RUN, "metric", "group"]), snakemake.output.summa
 
 rows = []
 for run, benchmark, embedding in zip(snakemake.params.runs, snakemake.input.benchmarks, snakemake.input.embeddings, strict=True):
-    about = ad.read_h5ad(embedding, backed="r").uns
+    about = read_run(embedding)
     if "not_run" in about:
         rows.append([*run, None, None, None, f"not run: {about['not_run']}"])
     else:

@@ -43,4 +43,6 @@ def read_part(locate: Locate, modality: str, reader: str, cells: str | None = No
     if reader == "npz":  # the format has no names of cells: they are those of the table
         return read_npz(locate, modality, cells=cells, **settings)
     part = READERS[reader](locate, modality, **settings)
+    if not (part.n_obs and part.n_vars):
+        raise InputError(f"{settings.get('counts', 'the simulation')} has {part.n_obs} cells x {part.n_vars} features; get it anew")
     return part if cells is None else attach_cells(part, locate(cells), cells, settings["counts"])

@@ -1,0 +1,183 @@
+"""What goes wrong on real machines: nothing is left half-written, and the next call of the workflow finishes the work.
+
+Elsewhere: a training that is killed, or asked to end (test_train.py); downloads (test_download.py); a method that crashes
+(test_methods_in_the_workflow.py).
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import anndata as ad
+import mudata as md
+import numpy as np
+import pytest
+from test_workflow import copy_project, snakemake, succeed
+
+from mmaavi.embedding import read_run
+from mmaavi.errors import DamagedFile
+from mmaavi.mosaic import load
+
+CONFIG = """
+datasets: [demo]
+scenarios: {full: {n_cells: 300}}
+experiments: {mine: {methods: {pca: [default], shuffled: [default]}, seeds: [0]}}
+"""
+MOSAIC = "results/demo/full/mosaic.h5mu"
+EMBEDDING = "results/demo/full/pca/default/seed0/embedding.h5ad"
+SCORES, OTHER_SCORES = (f"results/demo/full/{method}/default/seed0/scores.tsv" for method in ("pca", "shuffled"))
+OPTIONS = ("--configfile", "mine.yaml", "--cores", "2")
+
+
+@pytest.fixture
+def project(tmp_path) -> Path:
+    folder = copy_project(tmp_path)
+    (folder / "mine.yaml").write_text(CONFIG)
+    return folder
+
+
+def fail(folder: Path, *targets: str) -> str:
+    done = snakemake(folder, *targets, *OPTIONS)
+    assert done.returncode != 0
+    return done.stdout + done.stderr
+
+
+def no_partial_files(folder: Path) -> None:
+    assert not list(folder.glob("results/**/.*.partial"))
+
+
+def cut(path: Path, share: float) -> None:
+    os.truncate(path, int(path.stat().st_size * share))
+
+
+@pytest.mark.parametrize("share", [0, 0.02, 0.6, 0.999])
+def test_results_that_were_cut_off_are_told_from_whole_ones(mosaic, tmp_path, share):
+    mosaic.save(tmp_path / "mosaic.h5mu")
+    assert load(tmp_path / "mosaic.h5mu").n_features == mosaic.n_features
+    cut(tmp_path / "mosaic.h5mu", share)
+    ad.AnnData(np.eye(3)).write_h5ad(tmp_path / "embedding.h5ad")
+    cut(tmp_path / "embedding.h5ad", share)
+    with pytest.raises(DamagedFile, match="mosaic.h5mu is damaged .*; remove it and run again"):
+        load(tmp_path / "mosaic.h5mu")
+    with pytest.raises(DamagedFile, match="embedding.h5ad is damaged"):
+        read_run(tmp_path / "embedding.h5ad")
+
+
+def test_results_cut_off_by_a_power_cut_are_made_anew(project):
+    succeed(project, EMBEDDING, *OPTIONS)
+    whole = ad.read_h5ad(project / EMBEDDING).obsm["X_emb"]
+    cut(project / EMBEDDING, 0.6)
+    assert "embedding.h5ad is damaged" in fail(project, SCORES)
+    assert not (project / EMBEDDING).exists()
+    cut(project / MOSAIC, 0.6)
+    assert "mosaic.h5mu is damaged" in fail(project, SCORES)
+    assert not (project / MOSAIC).exists()
+    succeed(project, SCORES, *OPTIONS)
+    assert set(md.read_h5mu(project / MOSAIC).mod) == {"rna", "atac", "protein"}
+    assert (ad.read_h5ad(project / EMBEDDING).obsm["X_emb"] == whole).all()
+
+
+@pytest.mark.parametrize("with_the_workflow", [False, True], ids=["alone", "with the workflow"])
+def test_a_killed_scoring_is_done_again(project, with_the_workflow):
+    succeed(project, EMBEDDING, *OPTIONS)
+    command = [sys.executable, "-m", "snakemake", SCORES, *OPTIONS]
+    with subprocess.Popen(
+        command, cwd=project, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as call:
+        job = wait_for_process(project, "score.py", call)
+        if with_the_workflow:
+            os.killpg(call.pid, signal.SIGKILL)
+        else:
+            os.kill(job, signal.SIGKILL)
+        assert call.wait(timeout=120) != 0
+    assert not (project / SCORES).exists()
+    if with_the_workflow:  # Snakemake had no time to unlock the folder
+        assert "--unlock" in fail(project, SCORES)
+        succeed(project, "--unlock", *OPTIONS)
+    succeed(project, SCORES, *OPTIONS)
+    no_partial_files(project)
+
+
+def wait_for_process(folder: Path, script: str, call: subprocess.Popen) -> int:
+    """The process of a script that works in a folder, once it has done so for a moment."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and call.poll() is None:
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                if script.encode() in (process / "cmdline").read_bytes() and (process / "cwd").resolve() == folder.resolve():
+                    time.sleep(1)
+                    return int(process.name)
+            except OSError:
+                continue
+        time.sleep(0.05)
+    raise AssertionError(f"{script} was not seen")
+
+
+def test_a_second_workflow_in_a_folder_is_refused_and_the_first_goes_on(project):
+    command = [sys.executable, "-m", "snakemake", SCORES, *OPTIONS]
+    with subprocess.Popen(command, cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
+        wait_for_process(project, "mosaic.py", first)
+        assert "cannot be locked" in fail(project, SCORES)
+        assert first.wait(timeout=300) == 0
+    assert (project / SCORES).is_file()
+
+
+def test_a_method_that_the_system_kills_for_memory_leaves_the_others_alone(project):
+    (project / "src/mmaavi/methods/greedy.py").write_text(
+        '"""Takes all memory."""\nimport os, signal\n\ndef run(mosaic, seed):\n    os.kill(os.getpid(), signal.SIGKILL)\n'
+    )
+    greedy = (
+        CONFIG.replace("methods: {", "methods: {greedy: [default], ") + "variants: {greedy: {default: {}}, pca: {default: {}}}\n"
+    )
+    (project / "mine.yaml").write_text(greedy.replace(", shuffled: [default]", ""))
+    targets = [SCORES, SCORES.replace("pca", "greedy")]
+    fail(project, "--keep-going", *targets)
+    assert (project / SCORES).is_file()
+    succeed(project, "results/tables/cost.tsv", "--config", "failed=show", *OPTIONS)
+    assert "failed: nothing in its log: it was killed" in (project / "results/tables/cost.tsv").read_text()
+
+
+@contextmanager
+def disk(folder: Path, options: str):
+    """A file system of its own at a folder."""
+    folder.mkdir(parents=True)
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, check=False).returncode:
+        pytest.skip("mounting a disk needs to be root")
+    try:
+        yield lambda options: subprocess.run(["mount", "-o", f"remount,{options}", folder], check=True)
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_full_disk_leaves_nothing_half_written(project):
+    with disk(project / "results", "size=600k") as remount:
+        text = fail(project, SCORES, OTHER_SCORES)
+        assert "No space left on device" in text or "no space" in text
+        no_partial_files(project)
+        remount("size=100m")
+        succeed(project, SCORES, OTHER_SCORES, *OPTIONS)
+
+
+def test_results_that_cannot_be_written_are_said_and_left_as_they_were(project):
+    with disk(project / "results", "size=100m") as remount:
+        succeed(project, EMBEDDING, *OPTIONS)
+        before = (project / EMBEDDING).read_bytes()
+        remount("ro")
+        assert "Read-only file system" in fail(project, SCORES)
+        assert (project / EMBEDDING).read_bytes() == before
+        remount("rw")
+        succeed(project, SCORES, *OPTIONS)
+
+
+def test_a_clock_that_jumps_back_does_no_harm(project):
+    """Files of the future, as after a clock was set back: what is newer than its inputs stays, and the rest is done."""
+    succeed(project, EMBEDDING, *OPTIONS)
+    ahead = time.time() + 86_400
+    for n, file in enumerate(sorted(project.glob("results/**/*"), key=lambda p: p.stat().st_mtime)):
+        os.utime(file, (ahead + n, ahead + n))
+    succeed(project, SCORES, *OPTIONS)
+    assert "Nothing to be done" in succeed(project, SCORES, *OPTIONS)
