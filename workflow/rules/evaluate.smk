@@ -30,7 +30,8 @@ rule score:
         "logs/score/{dataset}/{scenario}/{method}/{variant}/seed{seed}.log",
     benchmark:
         "results/{dataset}/{scenario}/{method}/{variant}/seed{seed}/benchmark_score.tsv"
-    group: "scores"
+    group:
+        "scores"
     conda:
         "../../envs/main.yaml"
     threads: 1

@@ -8,7 +8,8 @@ rule transfer:
         predicted="results/{dataset}/{scenario}/{method}/{variant}/seed{seed}/predicted_n{n}.tsv",
     log:
         "logs/transfer/{dataset}/{scenario}/{method}/{variant}/seed{seed}_n{n}.log",
-    group: "scores"
+    group:
+        "scores"
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -39,7 +40,8 @@ rule figure_experiment:
     wildcard_constraints:
         experiment="|".join(map(re.escape, config["experiments"])),
         figure="|".join(figure for figures in FIGURES.values() for figure in figures),
-    group: "figures"
+    group:
+        "figures"
     conda:
         "../../envs/main.yaml"
     threads: 1

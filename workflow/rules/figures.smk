@@ -37,7 +37,8 @@ rule figure_umap:
         ),
     log:
         "logs/figure_umap/{dataset}/{scenario}.log",
-    group: "figures"
+    group:
+        "figures"
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -65,7 +66,8 @@ rule figure_ranking:
         ),
     log:
         "logs/figure_ranking.log",
-    group: "figures"
+    group:
+        "figures"
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -93,7 +95,8 @@ rule figure_table:
         ),
     log:
         "logs/figure_table/{dataset}/{scenario}.log",
-    group: "figures"
+    group:
+        "figures"
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -122,7 +125,8 @@ rule figure_scores:
         ),
     log:
         "logs/figure_scores/{dataset}/{scenario}.log",
-    group: "figures"
+    group:
+        "figures"
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -152,7 +156,8 @@ rule figure_attention:
         ),
     log:
         "logs/figure_attention/{dataset}/{scenario}/{variant}_seed{seed}.log",
-    group: "figures"
+    group:
+        "figures"
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -180,7 +185,8 @@ rule figure_training:
         ),
     log:
         "logs/figure_training/{dataset}/{scenario}.log",
-    group: "figures"
+    group:
+        "figures"
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -207,7 +213,8 @@ rule figure_cost:
         ),
     log:
         "logs/figure_cost.log",
-    group: "figures"
+    group:
+        "figures"
     conda:
         "../../envs/main.yaml"
     threads: 1

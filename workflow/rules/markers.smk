@@ -55,7 +55,8 @@ rule figure_volcano:
         ),
     log:
         "logs/figure_volcano/{dataset}/{scenario}/{variant}_seed{seed}.log",
-    group: "figures"
+    group:
+        "figures"
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -87,7 +88,8 @@ rule figure_dot_plot:
         ),
     log:
         "logs/figure_dot_plot/{dataset}/{scenario}/{variant}_seed{seed}.log",
-    group: "figures"
+    group:
+        "figures"
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -116,7 +118,8 @@ rule figure_agreement:
         ),
     log:
         "logs/figure_agreement/{dataset}/{scenario}/{variant}_seed{seed}.log",
-    group: "figures"
+    group:
+        "figures"
     conda:
         "../../envs/main.yaml"
     threads: 1
@@ -148,7 +151,8 @@ rule figure_links:
         ),
     log:
         "logs/figure_links/{dataset}/{scenario}/{variant}_seed{seed}.log",
-    group: "figures"
+    group:
+        "figures"
     conda:
         "../../envs/main.yaml"
     threads: 1

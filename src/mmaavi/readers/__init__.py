@@ -44,5 +44,5 @@ def read_part(locate: Locate, modality: str, reader: str, cells: str | None = No
         return read_npz(locate, modality, cells=cells, **settings)
     part = READERS[reader](locate, modality, **settings)
     if not (part.n_obs and part.n_vars):
-        raise InputError(f"{settings.get('counts', 'the simulation')} has {part.n_obs} cells x {part.n_vars} features; get it anew")
+        raise InputError(f"{settings.get('counts', 'the simulation')} has {part.n_obs} cells x {part.n_vars} features")
     return part if cells is None else attach_cells(part, locate(cells), cells, settings["counts"])
