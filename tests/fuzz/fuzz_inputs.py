@@ -128,7 +128,7 @@ def outcome(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=N_INPUTS, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+@settings(max_examples=N_INPUTS, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate], database=None)
 @given(changes=st.lists(CHANGE, min_size=1, max_size=4))
 def test_a_spoiled_input_is_used_or_refused(kind, changes):
     target, files = KINDS[kind]
