@@ -18,7 +18,7 @@ test: lint
 test-slurm: $(READY) # as root; starts a SLURM of one node; ten minutes
 	MMAAVI_TEST_SLURM=1 $(BIN)/pytest tests/slurm
 
-fuzz: $(READY) # 12,000 spoiled files and configs; half an hour
+fuzz: $(READY) # 11,000 spoiled files and configs; half an hour
 	$(BIN)/pytest tests/fuzz/fuzz_inputs.py
 
 lint: $(READY)

@@ -21,6 +21,7 @@ CONFIGS = {  # old text, new text, message
     "syntax": ("modalities:", "modalities", "data.yaml, line 1[34]: .*must be a YAML file"),
     "tab": ("  rna: {}", "\trna: {}", "data.yaml, line 14: .*must be a YAML file"),
     "repeated key": ("title: Test", "title: Test\ntitle: Again", "line 2: key 'title' is given twice, first in line 1"),
+    "aliases": ("title: Test", "title: &name Test\nother: *name", "line 2: aliases \\(\\*\\) are not read"),
     "a list": (GOOD, "- 1\n- 2\n", "'the file' is \\[1, 2\\]; it must be a mapping"),
     "empty": (GOOD, "", "'the file' is null; it must be a mapping"),
     "unknown key": ("drop_empty", "drop_emtpy", "line 19: unknown key 'drop_emtpy'; did you mean 'drop_empty'"),
@@ -146,3 +147,9 @@ def test_all_problems_of_a_config_are_said_at_once(folder):
     (folder / "data.yaml").write_text(GOOD.replace("title: Test", "title: 7").replace("reader: csv", "reader: cvs"))
     with pytest.raises(InputError, match="(?s)line 1: .*\n.*line 8: "):
         run(folder)
+
+
+def test_a_path_that_leads_out_of_its_archive_is_refused(folder):
+    text = GOOD.replace("a.npz", "a.zip").replace("counts: rna.h5ad", "counts: set/a.zip/../../rna.h5ad")
+    (folder / "data.yaml").write_text(text)
+    refuse(folder, "'set/a.zip/../../rna.h5ad', which leads out of its archive")

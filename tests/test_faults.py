@@ -61,7 +61,7 @@ def test_results_that_were_cut_off_are_told_from_whole_ones(mosaic, tmp_path, sh
     cut(tmp_path / "mosaic.h5mu", share)
     ad.AnnData(np.eye(3)).write_h5ad(tmp_path / "embedding.h5ad")
     cut(tmp_path / "embedding.h5ad", share)
-    with pytest.raises(DamagedFile, match="mosaic.h5mu is damaged .*; remove it and run again"):
+    with pytest.raises(DamagedFile, match="mosaic.h5mu is damaged .*; make it anew"):
         load(tmp_path / "mosaic.h5mu")
     with pytest.raises(DamagedFile, match="embedding.h5ad is damaged"):
         read_run(tmp_path / "embedding.h5ad")

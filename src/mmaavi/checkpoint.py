@@ -28,13 +28,16 @@ class Checkpoint:
     path
         The file; nothing is written or read without one.
     of
-        What it is a training of: settings, seed, data, code. A file of another training is ignored.
+        What it is a training of: settings, seed, data, code, kind of device. A file of another training is ignored.
+    device
+        Of the training.
     model, schedule, generator
         Parts of the training whose states are kept, beside those of torch's own generators.
     """
 
     path: Path | None
     of: str
+    device: torch.device
     model: MosaicVAE
     schedule: Schedule
     generator: torch.Generator
@@ -50,6 +53,7 @@ class Checkpoint:
         before = signal.signal(signal.SIGTERM, self._note_sigterm)
         try:
             yield
+            self._end_if_asked()
         finally:
             signal.signal(signal.SIGTERM, before)
 
@@ -84,22 +88,25 @@ class Checkpoint:
                 "schedule": self.schedule.state_dict(),
                 "draws": draws,
                 "random": torch.get_rng_state(),
-                "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+                "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
                 "history": history,
                 "steps": steps,
             }
             with replacing(self.path) as partial:
                 torch.save(state, partial)
+        self._end_if_asked()
+
+    def _end_if_asked(self) -> None:
         if self._asked_to_end:
             logging.warning("stopped by SIGTERM; started again, the training goes on from %s", self.path)
             raise SystemExit(128 + signal.SIGTERM)
 
-    def restore(self, device: torch.device) -> tuple[list[dict], list[Tensor]]:
+    def restore(self) -> tuple[list[dict], list[Tensor]]:
         """Take over the file's states; its history and the losses of its unfinished epoch, both empty without a file of use."""
         if self.path is None or not self.path.is_file():
             return [], []
         try:
-            state = torch.load(self.path, map_location=device, weights_only=True)
+            state = torch.load(self.path, map_location=self.device, weights_only=True)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the file, training can start anew
             logging.warning("the checkpoint %s cannot be read (%s): training starts anew", self.path, error)
             return [], []
@@ -110,8 +117,8 @@ class Checkpoint:
         self.schedule.load_state_dict(state["schedule"])
         self.generator.set_state(state["draws"].cpu())
         torch.set_rng_state(state["random"].cpu())
-        if state["random_cuda"]:
-            torch.cuda.set_rng_state_all([s.cpu() for s in state["random_cuda"]])
+        if state["random_cuda"] is not None:
+            torch.cuda.set_rng_state(state["random_cuda"].cpu(), self.device)
         logging.info(
             "the training goes on from %s, step %d of epoch %d", self.path, len(state["steps"]), len(state["history"]) // 2
         )

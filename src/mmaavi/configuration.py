@@ -21,7 +21,15 @@ LIMITS = {
 
 
 class _TextKeys(yaml.SafeLoader):
-    """Takes every key as the text that it is, and refuses one given twice, of which YAML would silently keep the last."""
+    """Takes every key as the text that it is, and refuses one given twice, of which YAML would silently keep the last.
+
+    Aliases are refused too: a few lines of them can stand for more than memory holds.
+    """
+
+    def compose_node(self, parent, index):
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.MarkedYAMLError(problem="aliases (*) are not read", problem_mark=self.peek_event().start_mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node, deep=False):
         seen: dict[str, int] = {}

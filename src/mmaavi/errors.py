@@ -9,10 +9,10 @@ class InputError(ValueError):
 
 
 class DamagedFile(InputError):
-    """A result that cannot be read any more, as after a power cut. The workflow removes it: the next run makes it anew."""
+    """A result that cannot be read, as after a power cut; the workflow sets it aside, so that the next run makes it anew."""
 
     def __init__(self, path, error: Exception):
-        super().__init__(f"{path} is damaged ({type(error).__name__}: {' '.join(str(error).split())}); remove it and run again")
+        super().__init__(f"{path} is damaged ({type(error).__name__}: {' '.join(str(error).split())}); make it anew")
         self.path = path
 
 

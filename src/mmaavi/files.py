@@ -26,12 +26,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def reading(path: str | Path) -> Iterator[None]:
-    """What fails in the block, but for a file that is not there, is told as damage of the file."""
+    """What fails in the block is told as damage of the file; what the system refuses (no such file, no right, locked) is not."""
     try:
         yield
-    except FileNotFoundError:
-        raise
-    except (OSError, KeyError, ValueError) as error:
+    except Exception as error:  # whatever a library raises at bytes that it does not understand
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise DamagedFile(path, error) from error
 
 

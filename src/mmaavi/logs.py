@@ -1,8 +1,8 @@
 """Where the messages of a workflow script go."""
 
 import logging
+import os
 import sys
-from pathlib import Path
 
 from .errors import DamagedFile, InputError
 
@@ -13,11 +13,12 @@ def log_to(path: str) -> None:
     logging.captureWarnings(True)
 
     def report(kind, error, trace) -> None:
-        if issubclass(kind, DamagedFile):
-            Path(error.path).unlink(missing_ok=True)
         if issubclass(kind, InputError):  # the message says what to do; where it was raised helps nobody
             logging.error("%s", error)
             print(f"Error: {error}", file=sys.stderr)
+            if issubclass(kind, DamagedFile):
+                os.replace(error.path, f"{error.path}.damaged")
+                print(f"It is now {error.path}.damaged: the next run makes it anew", file=sys.stderr)
         else:
             logging.error("uncaught error", exc_info=(kind, error, trace))
             sys.__excepthook__(kind, error, trace)

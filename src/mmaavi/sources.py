@@ -67,6 +67,8 @@ def locations(config: dict, file: Path, sources: dict[str, dict]) -> dict[str, s
 
 
 def _location(path: str, folder: bool, config: dict, file: Path, sources: dict[str, dict]) -> str:
+    if archive_of(path, sources) and ".." in Path(path).parts:  # it would be unpacked outside of resources/
+        raise InputError(f"{file} names '{path}', which leads out of its archive; name the member as it is in the archive")
     if archive_of(path, sources):
         return f"resources/unpacked/{path}"
     if path in sources or (folder and any(s.startswith(f"{path}/") for s in sources)):

@@ -89,9 +89,9 @@ def train(
     torch.manual_seed(seed)
     per_epoch = data.steps_per_epoch(split.train, s.minibatch_size)
     schedule = SCHEDULES[s.schedule](model, s.learning_rate, n_epochs=math.ceil(s.n_steps / per_epoch), per_epoch=per_epoch)
-    of = f"{s} {seed} {data.fingerprint} {edges.fingerprint} {code_hash(__file__)}" if checkpoint else ""
-    state = Checkpoint(checkpoint, of, model, schedule, generator)
-    history, steps = state.restore(data.device)
+    of = f"{s} {seed} {data.fingerprint} {edges.fingerprint} {data.device.type} {code_hash(__file__)}" if checkpoint else ""
+    state = Checkpoint(checkpoint, of, data.device, model, schedule, generator)
+    history, steps = state.restore()
     last_good = _copy(model)
     n_done = len(history) // 2
     bar = tqdm(total=schedule.n_epochs, initial=n_done, desc="training", unit="epoch", disable=None if progress else True)
@@ -115,8 +115,8 @@ def train(
                 model.eval()
                 raise InputError(
                     f"{listing(bad)} are not finite in epoch {epoch} "
-                    f"({_where_not_finite(model, data, edges, split.train)}); the model is left as it was after the epoch "
-                    "before. Lower the learning rate, or look for extreme values there"
+                    f"({_where_not_finite(model, data, edges, split.train)}); the model is left as it was when all was last "
+                    "finite. Lower the learning rate, or look for extreme values there"
                 )
             history += rows
             last_good = _copy(model)
@@ -187,7 +187,7 @@ def _where_not_finite(model: MosaicVAE, data: MosaicData, edges: EdgeSampler, ce
         bad = [name for name, value in terms.items() if name != "total" and not bool(torch.isfinite(value))]
         if bad:
             found.append(f"batch {data.batches[b]}: {listing(bad)}")
-    return "; ".join(found) or "with the state of the epoch before, all terms are finite in all batches"
+    return "; ".join(found) or "with the last good state, all terms are finite in all batches"
 
 
 def _copy(model: MosaicVAE) -> dict[str, torch.Tensor]:

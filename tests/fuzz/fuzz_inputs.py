@@ -21,9 +21,9 @@ from published import parts, write_10x_folder
 
 from mmaavi.errors import InputError
 
-N_INPUTS = int(os.environ.get("MMAAVI_FUZZ_INPUTS", "1500"))  # of each kind
+N_INPUTS = int(os.environ.get("MMAAVI_FUZZ_INPUTS", "1000"))  # of each kind
 SECONDS = 10
-MEMORY = 4 * 2**30  # more than this process has when it forks
+MEMORY = 8 * 2**30  # of address space, beyond what this process has had
 HEADER = "title: Test\nmodalities: {rna: {}}\ndrop_empty: true\n"
 
 
@@ -107,7 +107,7 @@ def outcome(folder: Path) -> str:
     if not child:
         result = "no result"
         try:
-            resource.setrlimit(resource.RLIMIT_AS, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + 2 * MEMORY,) * 2)
+            resource.setrlimit(resource.RLIMIT_AS, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + MEMORY,) * 2)
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(SECONDS)

@@ -9,7 +9,7 @@ start() {
   [ ! -e "$config" ] || { echo "this machine has a SLURM already: $config" >&2; return 1; }
   mkdir -p "$folder"/{state,spool,log} /run/munge
   chown munge: /run/munge
-  pgrep -x munged >/dev/null || runuser -u munge -- munged --force
+  pgrep -x munged >/dev/null || { runuser -u munge -- munged --force && touch "$folder/munged"; }
   local host cpus memory
   host=$(hostname -s) cpus=$(nproc)
   memory=$(awk '/MemTotal/ {print int($2 / 1024 * 0.9)}' /proc/meminfo)
@@ -54,6 +54,7 @@ stop() {
   for daemon in slurmd slurmctld; do
     if [ -f "$folder/$daemon.pid" ]; then kill "$(cat "$folder/$daemon.pid")" 2>/dev/null || true; fi
   done
+  if [ -f "$folder/munged" ]; then pkill -x munged || true; fi
   if [ "$(readlink "$config")" = "$folder/slurm.conf" ]; then rm "$config"; fi
 }
 

@@ -22,6 +22,7 @@ rule unpack:
         "resources/unpacked/{source}/{member}",
     log:
         "logs/unpack/{source}/{member}.log",
+    localrule: True
     conda:
         "../../envs/main.yaml"
     threads: 1

@@ -77,7 +77,11 @@ def _numbers(table: pd.DataFrame, source: str, n_before: int) -> np.ndarray:
 
 def read_lines(path: Path) -> pd.Index:
     """Names, one a line."""
-    return pd.Index([line.strip() for line in path.read_text().splitlines() if line.strip()])
+    try:
+        text = path.read_text()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no text ({error}); get it anew") from error
+    return pd.Index([line.strip() for line in text.splitlines() if line.strip()])
 
 
 def read_cells(path: Path) -> pd.DataFrame:
