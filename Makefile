@@ -15,7 +15,7 @@ demo: $(READY)
 test: lint
 	$(BIN)/pytest
 
-test-slurm: $(READY) # as root; starts a SLURM of one node; ten minutes
+test-slurm: $(READY) # as root; starts a SLURM of one node; ten to twenty minutes
 	MMAAVI_TEST_SLURM=1 $(BIN)/pytest tests/slurm
 
 fuzz: $(READY) # 11,000 spoiled files and configs; half an hour
