@@ -14,7 +14,7 @@ from conftest import ROOT
 from test_workflow import copy_project
 
 pytestmark = [
-    pytest.mark.skipif("MMAAVI_TEST_SLURM" not in os.environ, reason="starts a cluster, takes ten minutes and more: make test-slurm"),
+    pytest.mark.skipif("MMAAVI_TEST_SLURM" not in os.environ, reason="starts a cluster, takes long: make test-slurm"),
     pytest.mark.skipif(os.geteuid() != 0, reason="slurmd has to be root"),
     pytest.mark.skipif(
         not all(map(shutil.which, ("slurmctld", "slurmd", "munged"))), reason="install Debian's slurm-wlm and munge"
