@@ -169,6 +169,6 @@ def test_a_clock_that_was_set_back_is_said_and_nothing_is_lost(project):
     for n, file in enumerate(sorted(project.glob("results/**/*"), key=lambda p: p.stat().st_mtime)):
         os.utime(file, (tomorrow + n, tomorrow + n))
     assert "clock skew" in fail(project, SCORES)
-    succeed(project, "--touch", EMBEDDING, *OPTIONS)
+    succeed(project, "--touch", "--forceall", EMBEDDING, *OPTIONS)
     succeed(project, SCORES, *OPTIONS)
     assert (project / EMBEDDING).read_bytes() == before
