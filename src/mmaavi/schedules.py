@@ -8,7 +8,7 @@ class Rmsprop(torch.optim.Adam):
     """RMSprop (Hinton 2012) with torch's defaults, in one fused pass over the parameters; torch's own takes four times as long.
 
     It is Adam without momentum that does not correct the average of squares for starting at zero. The first steps are so the
-    largest, and batches mix better than with Adam, whose momentum also keeps an adversary from settling.
+    largest, and batches mix better than with Adam; without its momentum alone, Adam mixed no better.
     """
 
     def __init__(self, parameters, learning_rate: float):

@@ -41,9 +41,9 @@ READERS = {
 def read_part(locate: Locate, modality: str, reader: str, cells: str | None = None, **settings) -> ad.AnnData:
     """One input: what the reader gives, with the columns of the table ``cells`` where one is named."""
     if reader == "npz":  # the format has no names of cells: they are those of the table
-        settings["cells"] = cells
+        settings, cells = settings | {"cells": cells}, None
     part = READERS[reader](locate, modality, **settings)
     if not (part.n_obs and part.n_vars):
         source = settings.get("counts", "the simulation")
         raise InputError(f"{source} has {part.n_obs} cells x {part.n_vars} features; get it anew, or keep more of them")
-    return part if cells is None or reader == "npz" else attach_cells(part, locate(cells), cells, settings["counts"])
+    return part if cells is None else attach_cells(part, locate(cells), cells, settings["counts"])
