@@ -30,7 +30,8 @@ script, mosaic, truth, out, method = sys.argv[1:]
 snakemake = SimpleNamespace(
     input=SimpleNamespace(mosaic=mosaic, truth=truth), log=[out + "/log"], threads=1,
     output=SimpleNamespace(**{k: f"{out}/{k}" for k in ("embedding", "history", "imputation")}),
-    params=SimpleNamespace(settings=SETTINGS, not_here=""), wildcards=SimpleNamespace(method=method, seed="0"),
+    params=SimpleNamespace(settings=SETTINGS, not_here=""), resources=SimpleNamespace(mem_mb=8000),
+    wildcards=SimpleNamespace(method=method, seed="0"),
 )
 exec(compile(open(script).read(), script, "exec"), {"snakemake": snakemake})
 """

@@ -5,6 +5,7 @@ import scipy.sparse as sp
 
 from .errors import InputError, listing
 from .mosaic import Mosaic
+from .stored import column_sizes, row_blocks, row_sizes
 
 COUNT_LIKELIHOODS = frozenset({"negative_binomial", "poisson"})
 NEGATIVE_ALLOWED = frozenset({"normal"})
@@ -50,31 +51,36 @@ def _named(mosaic: Mosaic, modality: str) -> str:
 def _check_values(mosaic: Mosaic) -> list[str]:
     problems = []
     for m, x in mosaic.counts.items():
-        finite = np.isfinite(x.data)
-        bad = {"NaN or infinite": ~finite}
-        if mosaic.likelihood_of(m) not in NEGATIVE_ALLOWED:
-            bad["negative"] = finite & (x.data < 0)
-        if mosaic.likelihood_of(m) in COUNT_LIKELIHOODS:
-            bad["non-integer"] = finite & (x.data != np.round(x.data))
-        for what, where in bad.items():
-            if where.any():
-                rows = np.repeat(np.arange(x.shape[0]), np.diff(x.indptr))[where]
-                batches = sorted(mosaic.obs["batch"].iloc[np.unique(rows)].unique())
-                problems.append(
-                    f"{_named(mosaic, m)} has {where.sum()} {what} values, in batch {listing(batches)} (first cell "
-                    f"{mosaic.cells[rows[0]]}); give raw counts, or choose another likelihood for '{m}'"
-                )
+        found: dict[str, list[np.ndarray]] = {}  # what is wrong -> rows of the values
+        for rows, block in row_blocks(x):
+            finite = np.isfinite(block.data)
+            bad = {"NaN or infinite": ~finite}
+            if mosaic.likelihood_of(m) not in NEGATIVE_ALLOWED:
+                bad["negative"] = finite & (block.data < 0)
+            if mosaic.likelihood_of(m) in COUNT_LIKELIHOODS:
+                bad["non-integer"] = finite & (block.data != np.round(block.data))
+            for what, where in bad.items():
+                if where.any():
+                    row = rows.start + np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
+                    found.setdefault(what, []).append(row[where])
+        for what, parts in found.items():
+            row = np.concatenate(parts)
+            batches = sorted(mosaic.obs["batch"].iloc[np.unique(row)].unique())
+            problems.append(
+                f"{_named(mosaic, m)} has {len(row)} {what} values, in batch {listing(batches)} (first cell "
+                f"{mosaic.cells[row[0]]}); give raw counts, or choose another likelihood for '{m}'"
+            )
     return problems
 
 
 def empty_cells(mosaic: Mosaic) -> np.ndarray:
     """Boolean (n_cells): cells without a single count in all of their modalities."""
-    return sum(np.diff(x.indptr) for x in mosaic.counts.values()) == 0
+    return sum(row_sizes(x) for x in mosaic.counts.values()) == 0
 
 
 def empty_features(mosaic: Mosaic) -> dict[str, np.ndarray]:
     """Modality -> boolean (n_features): features without a single count."""
-    return {m: np.bincount(x.indices, minlength=x.shape[1]) == 0 for m, x in mosaic.counts.items()}
+    return {m: column_sizes(x) == 0 for m, x in mosaic.counts.items()}
 
 
 def _check_empty(mosaic: Mosaic) -> list[str]:

@@ -7,19 +7,20 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 
 import numpy as np
-import scipy.sparse as sp
 import torch
-from scipy.special import gammaln
 from torch import Tensor
 
-from .features import Scaling, encoder_input, fit_scaling
+from .cell_values import CellValues, cell_values, read_ahead, shuffled_blocks, shuffled_windows
+from .features import Scaling, fit_scaling
 from .minibatch import Minibatch, ModalityRows
 from .mosaic import Mosaic
-from .sparse import SparseRows
+from .stored import BYTES_AN_ENTRY, StoredCounts, in_memory, row_blocks
+
+COPIES = 4  # of the values that are held at a time: those computed with, those read ahead, and what is made on the way
 
 
 class MosaicData:
-    """A mosaic as CSR tensors on a device.
+    """A mosaic as CSR tensors on a device; of one that lies on disk, the cells of the next steps.
 
     Parameters
     ----------
@@ -33,6 +34,8 @@ class MosaicData:
         Number of each cell's label, -1 for none, of shape (n_cells,); None where no cell has one.
     device
         Where the tensors live.
+    memory_gib
+        What values of a mosaic on disk may take in memory at a time.
     """
 
     def __init__(
@@ -42,29 +45,33 @@ class MosaicData:
         scaling: dict[str, Scaling] | None = None,
         labels: np.ndarray | None = None,
         device: torch.device | str = "cpu",
+        memory_gib: float = 4.0,
     ):
         self.modalities, self.batches = mosaic.modalities, batches
         self.device = torch.device(device)
-        batch = np.array([batches.index(b) for b in mosaic.obs["batch"]])
+        self._counts, self._batch = mosaic.counts, np.array([batches.index(b) for b in mosaic.obs["batch"]])
         mask = mosaic.measured.to_numpy()
-        label = np.full(len(batch), -1) if labels is None else labels
+        label = np.full(len(mask), -1) if labels is None else labels
         # Cells alike in batch, modality pattern and label or none: what a minibatch is balanced by.
-        keys, self.group = np.unique(np.column_stack([batch, mask, label >= 0]), axis=0, return_inverse=True)
+        keys, self.group = np.unique(np.column_stack([self._batch, mask, label >= 0]), axis=0, return_inverse=True)
         self.group = self.group.ravel()
         self._group_batch, self._group_mask, self._group_labelled = keys[:, 0], keys[:, 1:-1] > 0, keys[:, -1] > 0
-        self.batch, self.measured, self.label = (torch.tensor(a, device=device) for a in (batch, mask, label))
-        self.scaling = scaling or fit_scaling(mosaic, batch, len(batches))
-        self._counts, self._inputs, self._zeros, self._log_depth, self._log_factorial = {}, {}, {}, {}, {}
+        self.batch, self.measured, self.label = (torch.tensor(a, device=device) for a in (self._batch, mask, label))
+        self.scaling = scaling or fit_scaling(mosaic, self._batch, len(batches))
+        self._zeros = {m: torch.tensor(x.zeros, device=device) for m, x in self.scaling.items()}
         self._layouts: dict[tuple[int, ...], _Layout] = {}
-        for m, x in mosaic.counts.items():
-            self._counts[m] = SparseRows.from_scipy(x, device)
-            inputs, zeros = encoder_input(x, batch, self.scaling[m])
-            self._inputs[m] = SparseRows.from_scipy(inputs, device)
-            factorial = sp.csr_array((gammaln(np.maximum(x.data, 0) + 1.0), x.indices, x.indptr), shape=x.shape)
-            self._zeros[m], self._log_depth[m], self._log_factorial[m] = (
-                torch.tensor(values, dtype=torch.float32, device=device)
-                for values in (zeros, np.log(np.maximum(x.sum(axis=1), 1.0)), factorial.sum(axis=1))
-            )
+        self._all: CellValues | None = None
+        self._cells_at_once = self.n_cells
+        if any(isinstance(x, StoredCounts) for x in self._counts.values()):
+            a_cell = sum(x.row_sizes.mean() if isinstance(x, StoredCounts) else 0 for x in self._counts.values())
+            self._cells_at_once = max(1, int(memory_gib * 2**30 / (BYTES_AN_ENTRY * COPIES * max(a_cell, 1))))
+        else:
+            self._all = self._values(np.arange(self.n_cells))
+
+    def _values(self, cells: np.ndarray) -> CellValues:
+        """Values of some cells (sorted positions), on the device."""
+        parts = {m: in_memory(x if len(cells) == self.n_cells else x[cells]) for m, x in self._counts.items()}
+        return cell_values(torch.tensor(cells), parts, self._batch[cells], self.scaling, self.device)
 
     @property
     def n_cells(self) -> int:
@@ -73,21 +80,26 @@ class MosaicData:
     @property
     def fingerprint(self) -> str:
         """Of values, mask, batches and labels."""
-        parts = [self.batch, self.measured, self.label]
-        parts += [t for x in self._counts.values() for t in (x.indptr, x.indices, x.values)]
-        return hashlib.sha256(b"".join(t.cpu().numpy().tobytes() for t in parts)).hexdigest()
+        found = hashlib.sha256(b"".join(t.cpu().numpy().tobytes() for t in (self.batch, self.measured, self.label)))
+        for x in self._counts.values():
+            for _, block in row_blocks(x):
+                for part in (block.indptr, block.indices, block.data):
+                    found.update(np.ascontiguousarray(part))
+        return found.hexdigest()
 
     def minibatch(self, cells: np.ndarray) -> Minibatch:
         """The minibatch of some cells (positions), sorted by group."""
-        cells = cells[np.argsort(self.group[cells], kind="stable")]
-        sizes = np.bincount(self.group[cells], minlength=len(self._group_batch))
-        return self._gather(torch.tensor(cells), tuple(sizes.tolist()))
+        return next(self.in_order(cells, len(cells)))
 
     def in_order(self, cells: np.ndarray, size: int) -> Iterator[Minibatch]:
         """All of the cells in minibatches of one or few groups each."""
         cells = cells[np.argsort(self.group[cells], kind="stable")]
+        draws = []
         for start in range(0, len(cells), size):
-            yield self.minibatch(cells[start : start + size])
+            part = cells[start : start + size]
+            sizes = np.bincount(self.group[part], minlength=len(self._group_batch))
+            draws.append((torch.tensor(part), tuple(sizes.tolist())))
+        yield from self._gathered(draws, max(1, self._cells_at_once // size))
 
     def _shares(self, cells: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, int]:
         """Cells of each group and of each batch, and how many cells a batch gives to a minibatch."""
@@ -138,24 +150,54 @@ class MosaicData:
             if len(groups) and sizes[groups].sum() < 2:
                 sizes[groups[np.argmax(group_size[groups])]] += 1
         group = self.group[cells]
+        at_once = max(1, self._cells_at_once // int(sizes.sum()))
         draws = []
         for g in present:
             members = torch.tensor(cells[group == g])
             needed = n_steps * int(sizes[g])
-            rounds = [torch.randperm(len(members), generator=generator) for _ in range(-(-needed // len(members)))]
-            draws.append(members[torch.cat(rounds)[:needed]].reshape(n_steps, -1))
+            rounds = [self._shuffled(len(members), generator) for _ in range(-(-needed // len(members)))]
+            order = torch.cat(rounds)[:needed]
+            if self._all is None:
+                order = shuffled_windows(order, at_once * int(sizes[g]), generator)
+            draws.append(members[order].reshape(n_steps, -1))
         table = torch.cat(draws, dim=1)  # (n_steps, size), on the host
-        for step in table[n_done:]:
-            yield self._gather(step, tuple(sizes.tolist()))
+        yield from self._gathered([(step, tuple(sizes.tolist())) for step in table[n_done:]], at_once)
 
-    def _gather(self, cells: Tensor, sizes: tuple[int, ...]) -> Minibatch:
-        """The minibatch of some cells (positions on the host), so many of each group, sorted by group."""
+    def _shuffled(self, n: int, generator: torch.Generator) -> Tensor:
+        """A random order of n cells; of a mosaic on disk, of blocks of cells that lie together there."""
+        return torch.randperm(n, generator=generator) if self._all is not None else shuffled_blocks(n, generator)
+
+    def _gathered(self, draws: list[tuple[Tensor, tuple[int, ...]]], at_once: int) -> Iterator[Minibatch]:
+        """Minibatches of cells (positions on the host), so many of each group, sorted by group.
+
+        Of a mosaic on disk, the cells of ``at_once`` minibatches are read together, while those before are computed with.
+        """
+        if self._all is not None:
+            for cells, sizes in draws:
+                yield self._gather(self._all, cells, cells, sizes)
+            return
+        parts = [draws[start : start + at_once] for start in range(0, len(draws), at_once)]
+        wanted = (np.unique(np.concatenate([cells for cells, _ in part])) for part in parts)
+        for part, values in zip(parts, read_ahead(self._values, wanted), strict=True):
+            for cells, sizes in part:
+                yield self._gather(values, torch.searchsorted(values.cells, cells), cells, sizes)
+
+    def _gather(self, values: CellValues, place: Tensor, cells: Tensor, sizes: tuple[int, ...]) -> Minibatch:
+        """The minibatch of some cells, given their places among those whose values are held, and in the mosaic."""
         layout, there, parts = self._layout(sizes), cells.to(self.device), {}
         for m, (host_rows, rows, runs) in layout.rows.items():
-            of, of_there = cells[host_rows], there[rows]
-            counts, inputs = self._counts[m].take(of), self._inputs[m].take(of)
-            depth, factorial = self._log_depth[m][of_there], self._log_factorial[m][of_there]
-            parts[m] = ModalityRows(rows, self.batch[of_there], runs, inputs, self._zeros[m], counts, depth, factorial)
+            of = place[host_rows]
+            of_there = of.to(self.device)
+            parts[m] = ModalityRows(
+                rows=rows,
+                batch=self.batch[there[rows]],
+                runs=runs,
+                inputs=values.inputs[m].take(of),
+                zeros=self._zeros[m],
+                counts=values.counts[m].take(of),
+                log_depth=values.log_depth[m][of_there],
+                log_factorial=values.log_factorial[m][of_there],
+            )
         return Minibatch(there, self.batch[there], self.measured[there], self.label[there], parts, layout.pairs)
 
     def _layout(self, sizes: tuple[int, ...]) -> "_Layout":

@@ -43,8 +43,14 @@ class MMAAVI:
         Device of the tensors; by default the first GPU where there is one.
     """
 
-    def __init__(self, settings: Settings = Settings(), seed: int = 0, device: str | None = None):  # noqa: B008 - frozen
-        self.settings, self.seed = settings, seed
+    def __init__(
+        self,
+        settings: Settings = Settings(),  # noqa: B008 - frozen
+        seed: int = 0,
+        device: str | None = None,
+        memory_gib: float = 4.0,
+    ):
+        self.settings, self.seed, self.memory_gib = settings, seed, memory_gib
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
 
     def fit(
@@ -84,7 +90,7 @@ class MMAAVI:
         total = sum(mosaic.n_features.values())
         self.graph = sp.csr_array((total, total), dtype=np.float32) if mosaic.guidance is None else mosaic.guidance
         self.labels, label = _numbered(labels, mosaic.cells)
-        data = MosaicData(mosaic, self.batches, labels=label, device=self.device)
+        data = MosaicData(mosaic, self.batches, labels=label, device=self.device, memory_gib=self.memory_gib)
         self.scaling = data.scaling
         self.graph_share = _graph_share(self.settings, mosaic)
         strata = np.unique(np.column_stack([data.group, label]), axis=0, return_inverse=True)[1].ravel()
@@ -229,7 +235,7 @@ class MMAAVI:
     def _data_of(self, mosaic: Mosaic) -> MosaicData:
         mosaic = with_all_modalities(mosaic, self.features)
         batches, scaling = extended_scaling(mosaic, self.batches, self.scaling)
-        return MosaicData(mosaic, batches, scaling, device=self.device)
+        return MosaicData(mosaic, batches, scaling, device=self.device, memory_gib=self.memory_gib)
 
     def _in_order(self, data: MosaicData, cells: np.ndarray | None = None) -> Iterator:
         self.network.eval()

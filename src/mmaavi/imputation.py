@@ -11,6 +11,7 @@ from .methods import Result
 from .mosaic import Mosaic
 from .normalisation import log_normalised
 from .scores import Score, attempt
+from .stored import in_memory, row_blocks
 
 N_NEIGHBOURS = 15
 MOST_CELLS = 1000  # scored, drawn at random where more were hidden
@@ -45,11 +46,11 @@ def imputation_scores(mosaic: Mosaic, truth: Mosaic, result: Result, seed: int =
             continue
         hidden = np.sort(np.random.default_rng(seed).permutation(hidden)[:MOST_CELLS])
         known = mosaic.take(truth.cells[hidden])
-        values = truth.counts[m][hidden]
+        values = in_memory(truth.counts[m][hidden])
         real = log_normalised(values, 1e4) if values.data.min(initial=0) >= 0 else values
         imputed = result.impute(known, m) if result.impute else knn_imputed(mosaic, result.embedding, known.cells, m)
         scores += _scores(m, real, imputed)
-        profile = _shares(mosaic.counts[m][mosaic.measured[m].to_numpy()]).mean(axis=0)
+        profile = sum(_shares(block).sum(axis=0) for _, block in row_blocks(mosaic.counts[m])) / mosaic.measured[m].sum()
         scores += _scores(f"{m}: {MEAN}", real, np.broadcast_to(profile, real.shape))
     return scores
 

@@ -6,9 +6,9 @@ of. Biases start where the batch's own mean lies (``start``).
 
 import math
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -18,6 +18,16 @@ from .negative_binomial import softmax_negative_binomial
 
 UNIT_RAW_SCALE = math.log(math.e - 1)  # softplus of it is 1
 SMALLEST_SD = 1e-3
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over the cells of a batch, for each feature (G,): of values, of how many are above zero, of the logs of these."""
+
+    n_cells: int
+    value: np.ndarray
+    n_positive: np.ndarray
+    log: np.ndarray
 
 
 class Likelihood(nn.Module, ABC):
@@ -38,8 +48,8 @@ class Likelihood(nn.Module, ABC):
 
     @staticmethod
     @abstractmethod
-    def start(x: sp.csr_array) -> np.ndarray:
-        """Where the biases of a batch with the values x (n_cells, G) start; shape (G,)."""
+    def start(totals: Totals) -> np.ndarray:
+        """Where the biases of a batch start; shape (G,)."""
 
     @abstractmethod
     def nll(self, logit: Tensor, x: ModalityRows) -> Tensor:
@@ -58,9 +68,9 @@ class NegativeBinomial(Likelihood):
         self.log_r = nn.Parameter(torch.zeros(bias.shape))
 
     @staticmethod
-    def start(x: sp.csr_array) -> np.ndarray:
+    def start(totals: Totals) -> np.ndarray:
         """Log share of each feature, with one pseudo-count."""
-        total = x.sum(axis=0) + 1.0
+        total = totals.value + 1.0
         return np.log(total / total.sum())
 
     def nll(self, logit: Tensor, x: ModalityRows) -> Tensor:
@@ -87,10 +97,10 @@ class Bernoulli(Likelihood):
     """Whether a value is above zero (binarised peaks): log odds = natural."""
 
     @staticmethod
-    def start(x: sp.csr_array) -> np.ndarray:
+    def start(totals: Totals) -> np.ndarray:
         """Log odds of each feature in the batch, with half a pseudo-count."""
-        found = np.bincount(x.indices[x.data > 0], minlength=x.shape[1]) + 0.5
-        return np.log(found / (x.shape[0] + 1 - found))
+        found = totals.n_positive + 0.5
+        return np.log(found / (totals.n_cells + 1 - found))
 
     def nll(self, logit: Tensor, x: ModalityRows) -> Tensor:
         natural = self.natural(logit, x.batch)
@@ -110,9 +120,9 @@ class Normal(Likelihood):
         self.raw_sd = nn.Parameter(torch.full(bias.shape, UNIT_RAW_SCALE))
 
     @staticmethod
-    def start(x: sp.csr_array) -> np.ndarray:
+    def start(totals: Totals) -> np.ndarray:
         """Mean of each feature."""
-        return x.mean(axis=0)
+        return totals.value / totals.n_cells
 
     def nll(self, logit: Tensor, x: ModalityRows) -> Tensor:
         sd = (F.softplus(self.raw_sd) + SMALLEST_SD).index_select(0, x.batch)
@@ -132,12 +142,9 @@ class ZeroInflatedLogNormal(Likelihood):
         self.raw_sd = nn.Parameter(torch.full(bias.shape, UNIT_RAW_SCALE))
 
     @staticmethod
-    def start(x: sp.csr_array) -> np.ndarray:
+    def start(totals: Totals) -> np.ndarray:
         """Mean log of each feature's values above zero; 0 where there is none."""
-        positive = x.data > 0
-        columns = x.indices[positive]
-        found = np.bincount(columns, minlength=x.shape[1])
-        return np.bincount(columns, np.log(x.data[positive]), minlength=x.shape[1]) / np.maximum(found, 1)
+        return totals.log / np.maximum(totals.n_positive, 1)
 
     @property
     def sd(self) -> Tensor:

@@ -1,17 +1,21 @@
 """The mosaic: counts per modality, an explicit mask of what was measured, batches and feature tables."""
 
+import math
 import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import anndata as ad
+import h5py
 import mudata as md
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from anndata.abc import CSRDataset
 
 from .errors import InputError, listing, nearest
 from .files import reading, replacing
+from .stored import BYTES_AN_ENTRY, Counts, StoredCounts, in_memory, take_rows, write_blocks
 
 md.set_options(pull_on_update=False)
 
@@ -23,8 +27,8 @@ class Mosaic:
     Attributes
     ----------
     counts
-        Modality -> CSR array of shape (n_cells, n_features of the modality); the rows of cells without the
-        modality are empty and mean nothing.
+        Modality -> CSR array of shape (n_cells, n_features of the modality), in memory or on disk; the rows of cells
+        without the modality are empty and mean nothing.
     measured
         Boolean table (n_cells, n_modalities): what was measured. Never inferred from zeros: a cell whose
         measured counts are all zero stays measured.
@@ -44,7 +48,7 @@ class Mosaic:
         Plain values that say where the mosaic comes from.
     """
 
-    counts: dict[str, sp.csr_array]
+    counts: dict[str, Counts]
     measured: pd.DataFrame
     obs: pd.DataFrame
     var: dict[str, pd.DataFrame]
@@ -57,7 +61,8 @@ class Mosaic:
         if list(self.measured.columns) != list(self.counts) or not self.measured.index.equals(self.obs.index):
             raise InputError("'measured' must have the modalities of 'counts' as columns, the cells of 'obs' as rows, in order")
         for x in self.counts.values():
-            x.sort_indices()  # sums run in one order, whichever way the counts came
+            if sp.issparse(x):
+                x.sort_indices()  # sums run in one order, whichever way the counts came
 
     @property
     def modalities(self) -> list[str]:
@@ -130,6 +135,10 @@ class Mosaic:
             guidance=None if self.guidance is None else sp.csr_array(sp.csr_array(self.guidance)[rows][:, rows]),
         )
 
+    def in_memory(self) -> "Mosaic":
+        """The mosaic with all counts read."""
+        return replace(self, counts={m: in_memory(x) for m, x in self.counts.items()})
+
     def of_modalities(self, kept: list[str]) -> "Mosaic":
         """The mosaic of some modalities, without a guidance graph; all cells stay, also those that have none of these."""
         return replace(
@@ -145,16 +154,22 @@ class Mosaic:
         counts = {}
         for m, x in self.counts.items():
             keep = measured[m].to_numpy()
+            if isinstance(x, StoredCounts):
+                counts[m] = x.without(~keep)
+                continue
             counts[m] = sp.csr_array(sp.diags_array(keep.astype(x.dtype)) @ x) if not keep.all() else x
             counts[m].eliminate_zeros()
         return replace(self, counts=counts, measured=measured)
 
     def save(self, path: str | Path, guidance_key: str = "guidance") -> None:
         """Write the h5mu of the contract, under a temporary name first."""
-        mods = {}
+        mods, on_disk = {}, {}
         for m, x in self.counts.items():
             rows = self.measured[m].to_numpy()
-            mods[m] = ad.AnnData(sp.csr_matrix(x[rows]), obs=self.obs.loc[rows], var=self.var[m])
+            values = x[rows]
+            if isinstance(values, StoredCounts):
+                on_disk[f"mod/{m}"], values = values, sp.csr_array(values.shape, dtype=np.float32)
+            mods[m] = ad.AnnData(sp.csr_matrix(values), obs=self.obs.loc[rows], var=self.var[m])
         with warnings.catch_warnings():  # a gene and its protein may share a name; the order of features is what counts
             warnings.filterwarnings("ignore", "var_names are not unique")
             mdata = md.MuData(mods)
@@ -164,14 +179,23 @@ class Mosaic:
                 mdata.varp[guidance_key] = sp.csr_matrix(self.guidance)
             with replacing(path) as partial:
                 mdata.write_h5mu(partial)
+                with h5py.File(partial, "r+") as file:
+                    for node, values in on_disk.items():
+                        write_blocks(values, file[node], "X")
 
 
-def load(path: str | Path, guidance_key: str = "guidance") -> Mosaic:
-    """Read a mosaic saved by :meth:`Mosaic.save`; cells in the order in which they were saved."""
+def load(path: str | Path, guidance_key: str = "guidance", memory_gib: float = math.inf) -> Mosaic:
+    """Read a mosaic saved by :meth:`Mosaic.save`; cells in the order in which they were saved.
+
+    Counts that would take more than ``memory_gib`` in a training stay on disk (see :mod:`mmaavi.stored`).
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "var_names are not unique")
         with reading(path):
-            mdata = md.read_h5mu(path)
+            mdata = md.read_h5mu(path, backed="r")
+            if sum(len(part.X.group["data"]) for part in mdata.mod.values()) * BYTES_AN_ENTRY <= memory_gib * 2**30:
+                mdata.file.close()
+                mdata = md.read_h5mu(path)
     if "mosaic" not in mdata.uns:
         raise InputError(f"{path} is no saved mosaic (it has no uns['mosaic']); read it through a dataset config")
     provenance = dict(mdata.uns["mosaic"])
@@ -267,13 +291,10 @@ def as_mosaic(data: Mosaic | md.MuData) -> Mosaic:
     return from_mudata(data) if isinstance(data, md.MuData) else data
 
 
-def spread_rows(x, rows: np.ndarray, n_rows: int) -> sp.csr_array:
+def spread_rows(x, rows: np.ndarray, n_rows: int) -> Counts:
     """A CSR array of ``n_rows`` rows whose row ``rows[i]`` is row i of ``x``; other rows are empty."""
-    x = sp.csr_array(x).astype(np.float32, copy=False)
-    order = np.argsort(rows, kind="stable")
-    if (order[1:] < order[:-1]).any():  # else there is nothing to copy
-        x = x[order]
-    lengths = np.zeros(n_rows, dtype=np.int64)
-    lengths[rows[order]] = np.diff(x.indptr)
-    indptr = np.concatenate([[0], np.cumsum(lengths)])
-    return sp.csr_array((x.data, x.indices, indptr), shape=(n_rows, x.shape[1]))
+    place = np.full(n_rows, -1)
+    place[rows] = np.arange(len(rows))
+    if isinstance(x, CSRDataset):
+        return StoredCounts(x, place)
+    return take_rows(sp.csr_array(x).astype(np.float32, copy=False), place)

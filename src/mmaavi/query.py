@@ -51,7 +51,7 @@ def with_all_modalities(mosaic: Mosaic, features: dict[str, pd.Index]) -> Mosaic
             continue
         same = names.equals(mosaic.var[m].index)
         columns = mosaic.var[m].index.get_indexer(names)
-        counts[m] = mosaic.counts[m] if same else sp.csr_array(mosaic.counts[m][:, columns])
+        counts[m] = mosaic.counts[m] if same else mosaic.counts[m][:, columns]
         var[m] = mosaic.var[m].loc[names]
         measured[m] = mosaic.measured[m]
     return replace(mosaic, counts=counts, var=var, measured=measured, guidance=None)
@@ -73,7 +73,7 @@ def extended_scaling(mosaic: Mosaic, batches: list[str], scaling: dict[str, Scal
     for m, old in scaling.items():
         has = part.measured[m].to_numpy()
         if has.any():
-            own = fit_batches(old, part.counts[m], has, number, len(new))
+            own = fit_batches(old, part.counts[m][has], number[has], len(new))
         else:  # as other batches without the modality: the average of those that have it
             average = {t: np.tile(getattr(old, t)[old.known].mean(axis=0), (len(new), 1)) for t in ("mean", "sd", "start")}
             own = replace(old, known=np.zeros(len(new), dtype=bool), **average)

@@ -8,6 +8,7 @@ import scipy.sparse as sp
 
 from .errors import InputError, nearest
 from .mosaic import Mosaic
+from .stored import in_memory
 
 
 def hide(mosaic: Mosaic, hidden: dict[str, list[str]]) -> tuple[Mosaic, Mosaic]:
@@ -111,7 +112,7 @@ def only(mosaic: Mosaic, truth: Mosaic, modality: str) -> Mosaic:
     has = visible.measured[modality].to_numpy() | truth.measured[modality].to_numpy()
     measured = visible.measured.assign(**{m: has if m == modality else False for m in mosaic.modalities})
     counts = {
-        m: visible.counts[m] + truth.counts[m] if m == modality else sp.csr_array(x.shape, dtype=x.dtype)
+        m: in_memory(x) + in_memory(truth.counts[m]) if m == modality else sp.csr_array(x.shape, dtype=np.float32)
         for m, x in visible.counts.items()
     }
     return replace(visible, counts=counts, measured=measured).take(has)

@@ -20,6 +20,7 @@ from mmaavi.mosaic import load
 from mmaavi.scenarios import only
 
 MANY_FEATURES = 5000
+SHARE_OF_VALUES = 0.5  # of the job's memory; a mosaic of more stays on disk
 
 
 def keep(history: pd.DataFrame, imputation: list) -> None:
@@ -29,7 +30,8 @@ def keep(history: pd.DataFrame, imputation: list) -> None:
 
 
 log_to(snakemake.log[0])
-mosaic, model = load(snakemake.input.mosaic), Path(snakemake.output.model)
+memory_gib = snakemake.resources.mem_mb / 1024 * SHARE_OF_VALUES
+mosaic, model = load(snakemake.input.mosaic, memory_gib=memory_gib), Path(snakemake.output.model)
 name = snakemake.wildcards.method
 if reason := snakemake.params.not_here or unsupported(name, mosaic):
     logging.warning("not run: %s", reason)
@@ -46,15 +48,18 @@ threadpool_limits(threads)
 settings = {k: v for k, v in snakemake.params.settings.items() if k not in ("labels", "labelled")}
 if snakemake.input.labels:
     settings["labels"] = read_labels(snakemake.input.labels).iloc[:, 2]  # after batch and pattern: the first label column
-# A training that was killed goes on from here.
-resume = {"checkpoint": f"{snakemake.output.embedding}.checkpoint"} if "checkpoint" in signature(method).parameters else {}
+# What a method can do beyond all others: go on with a training that was killed; read a mosaic that stays on disk.
+can = {"checkpoint": f"{snakemake.output.embedding}.checkpoint", "memory_gib": memory_gib}
+can = {name: value for name, value in can.items() if name in signature(method).parameters}
+if "memory_gib" not in can:
+    mosaic = mosaic.in_memory()
 start = time.perf_counter()
-result = method(mosaic, int(snakemake.wildcards.seed), **settings, **resume)
+result = method(mosaic, int(snakemake.wildcards.seed), **settings, **can)
 cost = {"seconds": time.perf_counter() - start}
 cost["peak_memory_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # of the job so far
 
 # Only now is the truth read: each half of a cell embedded by itself, for the matching scores.
-truth = load(snakemake.input.truth, guidance_key="links")
+truth = load(snakemake.input.truth, guidance_key="links", memory_gib=memory_gib)
 halves = {}
 if result.embed and len(truth.cells):
     for modality in mosaic.modalities:

@@ -10,9 +10,16 @@ from ..settings import Settings
 from . import Result
 
 
-def run(mosaic: Mosaic, seed: int, labels: pd.Series | None = None, checkpoint: str | None = None, **settings) -> Result:
+def run(
+    mosaic: Mosaic,
+    seed: int,
+    labels: pd.Series | None = None,
+    checkpoint: str | None = None,
+    memory_gib: float = 4.0,
+    **settings,
+) -> Result:
     """Settings are those of :class:`mmaavi.settings.Settings`; a training that was stopped goes on from ``checkpoint``."""
-    model = MMAAVI(Settings.from_dict(settings), seed).fit(mosaic, labels=labels, checkpoint=checkpoint)
+    model = MMAAVI(Settings.from_dict(settings), seed, memory_gib=memory_gib).fit(mosaic, labels=labels, checkpoint=checkpoint)
     slots = model.embed(mosaic)
     return Result(
         embedding=slots["X_mmaavi"],

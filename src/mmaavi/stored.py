@@ -1,0 +1,116 @@
+"""Counts that stay on disk: rows and columns are chosen now, and read when they are needed."""
+
+from collections.abc import Iterator
+
+import anndata as ad
+import h5py
+import numpy as np
+import scipy.sparse as sp
+from anndata.abc import CSRDataset
+
+BLOCK_ENTRIES = 2**24  # of a block of rows: 128 MiB as a CSR matrix
+BYTES_AN_ENTRY = 32  # of counts in a training: the mosaic's own, and two copies on the device, as counts and as inputs
+
+
+class StoredCounts:
+    """A CSR matrix of a file, indexed like one in memory; nothing is read before :meth:`read`.
+
+    Parameters
+    ----------
+    stored
+        The matrix in the file, of shape (n_stored, n_stored_columns).
+    place
+        Its row for each row of this one, -1 for a row without entries; shape (n_rows,).
+    columns
+        Its column for each column of this one; None for all of them.
+    """
+
+    def __init__(self, stored: CSRDataset, place: np.ndarray, columns: np.ndarray | None = None):
+        self._stored, self._place, self._columns = stored, place, columns
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self._place), self._stored.shape[1] if self._columns is None else len(self._columns)
+
+    def __getitem__(self, key) -> "StoredCounts":
+        """The matrix of some rows, or of some columns (``[:, columns]``), by position or boolean mask."""
+        rows, columns = key if isinstance(key, tuple) else (key, slice(None))
+        return StoredCounts(
+            self._stored, self._place[rows], self._all_columns[columns] if isinstance(key, tuple) else self._columns
+        )
+
+    @property
+    def _all_columns(self) -> np.ndarray:
+        return np.arange(self._stored.shape[1]) if self._columns is None else self._columns
+
+    def without(self, rows: np.ndarray) -> "StoredCounts":
+        """The matrix with some rows empty, by boolean mask."""
+        return StoredCounts(self._stored, np.where(rows, -1, self._place), self._columns)
+
+    @property
+    def row_sizes(self) -> np.ndarray:
+        """Entries that the file holds for each row, of shape (n_rows,)."""
+        sizes = np.append(np.diff(self._stored.group["indptr"][:]), 0)
+        return sizes[self._place]
+
+    def read(self) -> sp.csr_array:
+        """The matrix in memory, float32; rows that lie together in the file are read together."""
+        wanted = np.zeros(self._stored.shape[0], dtype=bool)
+        wanted[self._place[self._place >= 0]] = True
+        found = sp.csr_array(self._stored[wanted]).astype(np.float32, copy=False)
+        row = np.append(np.cumsum(wanted) - 1, -1)[self._place]
+        x = take_rows(found, row)
+        x = x if self._columns is None else sp.csr_array(x[:, self._columns])
+        x.sort_indices()
+        return x
+
+
+Counts = sp.csr_array | StoredCounts
+
+
+def take_rows(x: sp.csr_array, rows: np.ndarray) -> sp.csr_array:
+    """Rows of a matrix by position, -1 for an empty one; ``x`` itself where that is all of them in order."""
+    if np.array_equal(rows, np.arange(x.shape[0])):
+        return x
+    taken = x[rows[rows >= 0]]
+    sizes = np.zeros(len(rows), dtype=np.int64)
+    sizes[rows >= 0] = np.diff(taken.indptr)
+    return sp.csr_array((taken.data, taken.indices, np.concatenate([[0], np.cumsum(sizes)])), shape=(len(rows), x.shape[1]))
+
+
+def in_memory(x: Counts) -> sp.csr_array:
+    return x.read() if isinstance(x, StoredCounts) else x
+
+
+def row_sizes(x: Counts) -> np.ndarray:
+    """Stored entries of each row, of shape (n_rows,); on disk, with those of columns that were left out."""
+    return x.row_sizes if isinstance(x, StoredCounts) else np.diff(x.indptr)
+
+
+def row_blocks(x: Counts) -> Iterator[tuple[slice, sp.csr_array]]:
+    """Consecutive rows, so many at a time that a block's entries take little memory."""
+    sizes = row_sizes(x)
+    block = np.concatenate([[0], np.cumsum(sizes)])[:-1] // BLOCK_ENTRIES
+    edges = [*np.flatnonzero(np.diff(block, prepend=-1)).tolist(), len(sizes)]
+    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        rows = slice(start, stop)
+        yield rows, in_memory(x[rows])
+
+
+def row_sums(x: Counts) -> np.ndarray:
+    """Sum of each row, of shape (n_rows,)."""
+    return np.concatenate([np.zeros(0, np.float32), *(block.sum(axis=1) for _, block in row_blocks(x))])
+
+
+def column_sizes(x: Counts) -> np.ndarray:
+    """Stored entries of each column, of shape (n_columns,)."""
+    return sum((np.bincount(b.indices, minlength=x.shape[1]) for _, b in row_blocks(x)), np.zeros(x.shape[1], dtype=int))
+
+
+def write_blocks(x: StoredCounts, group: h5py.Group, name: str) -> None:
+    """Write a matrix over the member ``name`` of a group, one block of rows after the other."""
+    for rows, block in row_blocks(x):
+        if rows.start == 0:
+            ad.io.write_elem(group, name, sp.csr_matrix(block))
+        else:
+            ad.io.sparse_dataset(group[name]).append(sp.csr_matrix(block))
