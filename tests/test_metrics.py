@@ -120,3 +120,25 @@ def test_too_few_labelled_cells_are_said_so(rng):
     groups = np.repeat(["a", "b"], 10)
     scores = metrics.integration_scores(rng.normal(size=(20, 3)), groups, groups, groups, rng.normal(size=(20, 3)))
     assert all(np.isnan(s.value) and "20 cells with a label are too few" in s.note for s in scores)
+
+
+def test_many_cells_are_scored_by_a_sample_of_each_label_in_each_batch(rng, monkeypatch):
+    labels = rng.choice(["a", "b", "c"], 3000, p=[0.7, 0.25, 0.05])
+    batch = rng.choice(["x", "y"], 3000)
+    x = rng.normal(size=(3000, 5)) + np.array([[{"a": 0.0, "b": 4.0, "c": 8.0}[label]] for label in labels])
+    exact = metrics.neighbours(x, 20).indices
+    monkeypatch.setattr(metrics, "MOST_EXACT", 1000)
+    monkeypatch.setattr(metrics, "N_SAMPLED", 400)
+    part = metrics.sampled(labels, batch)
+    assert len(np.unique(part)) == len(part)
+    np.testing.assert_array_equal(part, metrics.sampled(labels, batch))
+    of_all, of_part = (pd.Series(a).value_counts() for a in (labels + batch, (labels + batch)[part]))
+    assert ((of_part - of_all * 400 / 3000).abs() <= 1).all()
+    found = metrics.neighbours(x, 20).indices
+    assert np.mean([len(set(a) & set(b)) for a, b in zip(exact, found, strict=True)]) > 0.95 * 20
+    scores = by_metric(metrics.integration_scores(x, labels, batch, batch, x))
+    assert "of 40" in scores["silhouette_label"].note
+    assert not scores["clisi"].note
+    assert abs(scores["silhouette_label"].value - (silhouette_score(x, labels) + 1) / 2) < 0.02
+    assert min(scores[name].value for name in ("leiden_ari", "label_transfer", "graph_connectivity")) > 0.9
+    assert min(scores[name].value for name in ("ilisi", "kbet", "bras")) > 0.75

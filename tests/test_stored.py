@@ -12,6 +12,7 @@ from mmaavi.cell_values import BLOCK_CELLS, read_ahead, shuffled_blocks, shuffle
 from mmaavi.data import COPIES, MosaicData
 from mmaavi.estimator import MMAAVI
 from mmaavi.features import fit_scaling
+from mmaavi.methods import pca
 from mmaavi.mosaic import Mosaic, load
 from mmaavi.principal_axes import principal_axes
 from mmaavi.settings import Settings
@@ -98,6 +99,14 @@ def test_the_axes_of_a_matrix_on_disk_are_the_exact_ones(mosaic, on_disk, small_
     exact = np.linalg.svd(x - centred * x.mean(axis=0))[2][:5].T
     found = principal_axes(on_disk.counts["rna"], lambda block: block, 5, centred)
     np.testing.assert_allclose(abs((found * exact).sum(axis=0)), 1, atol=1e-4)
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_the_zero_filled_pca_is_that_of_memory(mosaic, on_disk, small_blocks, centred):
+    ours, exact = (pca.run(x, seed=0, n_latent=5, centred=centred).embedding for x in (on_disk, mosaic))
+    for a, b in zip(ours.T, exact.T, strict=True):
+        assert abs(np.corrcoef(a, b)[0, 1]) > 1 - 1e-4
+        np.testing.assert_allclose(a.std(), b.std(), rtol=1e-3)
 
 
 def test_minibatches_of_an_epoch_are_balanced_whole_and_right(mosaic, on_disk):

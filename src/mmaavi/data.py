@@ -14,7 +14,7 @@ from .cell_values import CellValues, cell_values, read_ahead, shuffled_blocks, s
 from .features import Scaling, fit_scaling
 from .minibatch import Minibatch, ModalityRows
 from .mosaic import Mosaic
-from .stored import BYTES_AN_ENTRY, StoredCounts, in_memory, row_blocks
+from .stored import BYTES_AN_ENTRY, in_memory, row_blocks, row_sizes
 
 COPIES = 4  # of the values that are held at a time: those computed with, those read ahead, and what is made on the way
 
@@ -62,8 +62,8 @@ class MosaicData:
         self._layouts: dict[tuple[int, ...], _Layout] = {}
         self._all: CellValues | None = None
         self._cells_at_once = self.n_cells
-        if any(isinstance(x, StoredCounts) for x in self._counts.values()):
-            a_cell = sum(x.row_sizes.mean() if isinstance(x, StoredCounts) else 0 for x in self._counts.values())
+        if mosaic.on_disk:
+            a_cell = sum(row_sizes(x).mean() for x in self._counts.values())
             self._cells_at_once = max(1, int(memory_gib * 2**30 / (BYTES_AN_ENTRY * COPIES * max(a_cell, 1))))
         else:
             self._all = self._values(np.arange(self.n_cells))

@@ -69,6 +69,11 @@ class Mosaic:
         return list(self.counts)
 
     @property
+    def on_disk(self) -> bool:
+        """Whether counts of some modality stay on disk."""
+        return any(isinstance(x, StoredCounts) for x in self.counts.values())
+
+    @property
     def cells(self) -> pd.Index:
         return self.obs.index
 

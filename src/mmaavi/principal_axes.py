@@ -27,17 +27,27 @@ def principal_axes(x: Counts, transformed: Callable[[sp.csr_array], sp.csr_array
 
 
 def _subspace_iteration(x: StoredCounts, transformed: Callable, n_axes: int, centred: bool) -> np.ndarray:
-    """Eigenvectors of X'X (Halko et al. 2011, algorithm 4.4), whose product with a block of vectors takes one pass over X."""
     n, g = x.shape
-    q = np.random.default_rng(0).normal(size=(g, min(n_axes + N_SPARE, n, g)))
-    for _ in range(N_PASSES):
-        basis = np.linalg.qr(q)[0]  # (G, k)
-        q, total = np.zeros_like(basis), np.zeros(g)
+
+    def covariance_times(basis: np.ndarray) -> np.ndarray:
+        product, total = np.zeros_like(basis), np.zeros(g)
         for _, block in row_blocks(x):
             values = transformed(block).astype(np.float64)
-            q += values.T @ (values @ basis)
+            product += values.T @ (values @ basis)
             total += values.sum(axis=0)
-        if centred:
-            q -= np.outer(total, total @ basis) / n
-    vectors = np.linalg.eigh(basis.T @ q)[1][:, ::-1]  # of the largest eigenvalues first
-    return basis @ vectors[:, :n_axes]
+        return product - centred * np.outer(total, total @ basis) / n
+
+    return leading_eigenvectors(covariance_times, g, n_axes)
+
+
+def leading_eigenvectors(times: Callable[[np.ndarray], np.ndarray], size: int, n: int) -> np.ndarray:
+    """Eigenvectors (size, n) of the largest eigenvalues of a symmetric matrix, by subspace iteration (Halko et al. 2011, 4.4).
+
+    ``times`` gives the matrix times any (size, k): for X'X in blocks of rows, that is one pass over X.
+    """
+    product = np.random.default_rng(0).normal(size=(size, min(n + N_SPARE, size)))
+    for _ in range(N_PASSES):
+        basis = np.linalg.qr(product)[0]  # (size, k)
+        product = times(basis)
+    vectors = np.linalg.eigh(basis.T @ product)[1][:, ::-1]  # of the largest eigenvalues first
+    return basis @ vectors[:, :n]

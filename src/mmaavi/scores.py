@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Score:
-    """One score: its metric, the group it is about ('all' where it is about all cells), value, and why it is missing."""
+    """One score: its metric, the group it is about ('all': all cells), its value, and why it is missing or of which cells."""
 
     metric: str
     group: str

@@ -1,12 +1,17 @@
 """Counts that stay on disk: rows and columns are chosen now, and read when they are needed."""
 
 from collections.abc import Iterator
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import anndata as ad
 import h5py
 import numpy as np
 import scipy.sparse as sp
 from anndata.abc import CSRDataset
+
+if TYPE_CHECKING:
+    from .mosaic import Mosaic
 
 BLOCK_ENTRIES = 2**24  # of a block of rows: 128 MiB as a CSR matrix
 BYTES_AN_ENTRY = 32  # of counts in a training: the mosaic's own, and two copies on the device, as counts and as inputs
@@ -89,12 +94,25 @@ def row_sizes(x: Counts) -> np.ndarray:
 
 def row_blocks(x: Counts) -> Iterator[tuple[slice, sp.csr_array]]:
     """Consecutive rows, so many at a time that a block's entries take little memory."""
-    sizes = row_sizes(x)
+    for rows in _slices(row_sizes(x)):
+        yield rows, in_memory(x[rows])
+
+
+def cell_blocks(mosaic: "Mosaic") -> Iterator["Mosaic"]:
+    """Consecutive cells in memory, so many at a time that they take little of it; a mosaic in memory as it is."""
+    if not mosaic.on_disk:
+        yield mosaic
+        return
+    for cells in _slices(sum(row_sizes(x) for x in mosaic.counts.values())):
+        yield mosaic.take(np.arange(cells.start, cells.stop)).in_memory()
+
+
+def _slices(sizes: np.ndarray) -> Iterator[slice]:
+    """Of consecutive rows with so many entries each."""
     block = np.concatenate([[0], np.cumsum(sizes)])[:-1] // BLOCK_ENTRIES
     edges = [*np.flatnonzero(np.diff(block, prepend=-1)).tolist(), len(sizes)]
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
-        rows = slice(start, stop)
-        yield rows, in_memory(x[rows])
+    for start, stop in pairwise(edges):
+        yield slice(start, stop)
 
 
 def row_sums(x: Counts) -> np.ndarray:

@@ -10,6 +10,8 @@ rule unintegrated:
     conda:
         "../../envs/main.yaml"
     threads: 1
+    resources:
+        mem_mb=growing(8000),
     params:
         code=script_hash("unintegrated.py"),
     message:

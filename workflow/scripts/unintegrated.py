@@ -6,7 +6,7 @@ from mmaavi.methods import pca
 from mmaavi.mosaic import load
 
 log_to(snakemake.log[0])
-mosaic = load(snakemake.input.mosaic)
+mosaic = load(snakemake.input.mosaic, memory_gib=snakemake.resources.mem_mb / 1024 / 4)
 result = pca.run(mosaic, seed=0, centred=False)
 no_truth = mosaic.take(mosaic.cells[:0])
 save_embedding(snakemake.output.embedding, mosaic, no_truth, result, halves={}, settings={"centred": False}, cost={})

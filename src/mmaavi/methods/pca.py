@@ -12,7 +12,9 @@ import scipy.sparse as sp
 from scipy.sparse.linalg import LinearOperator, svds
 
 from ..mosaic import Mosaic
-from ..normalisation import log_normalised, median_depth
+from ..normalisation import log_normalised
+from ..principal_axes import leading_eigenvectors
+from ..stored import cell_blocks, row_blocks, row_sums
 from . import Result
 
 
@@ -34,6 +36,7 @@ def zero_filled(mosaic: Mosaic, centring: dict[str, Centring]) -> LinearOperator
         matvec=lambda v: values @ v - measured @ (means @ v),
         rmatvec=lambda v: values.T @ v - means.T @ (measured.T @ v),
         matmat=lambda v: values @ v - measured @ (means @ v),
+        rmatmat=lambda v: values.T @ v - means.T @ (measured.T @ v),
         dtype=np.float64,
     )
 
@@ -42,15 +45,24 @@ def run(mosaic: Mosaic, seed: int, n_latent: int = 30, centred: bool = True) -> 
     """The first ``n_latent`` principal components; cells are scaled to the median depth of each modality."""
     centring = {}
     for m, x in mosaic.counts.items():
-        x = x[mosaic.measured[m].to_numpy()]
-        depth = median_depth(x)
-        centring[m] = Centring(depth, log_normalised(x, depth).mean(axis=0) * centred)
-    filled = zero_filled(mosaic, centring)
-    n_latent = min(n_latent, min(filled.shape) - 1)
-    _, size, axes = svds(filled, n_latent, rng=np.random.default_rng(seed))
-    axes = axes[np.argsort(-size)].T  # (G, n_latent)
+        has = mosaic.measured[m].to_numpy()
+        depth = float(np.median(row_sums(x)[has]))
+        total = sum(log_normalised(block, depth).sum(axis=0) for _, block in row_blocks(x))
+        centring[m] = Centring(depth, total / has.sum() * centred)
+    size = sum(mosaic.n_features.values())
+    n_latent = min(n_latent, len(mosaic.cells) - 1, size - 1)
+    if mosaic.on_disk:
+
+        def covariance_times(v: np.ndarray) -> np.ndarray:
+            return sum(part.H.matmat(part.matmat(v)) for part in (zero_filled(cells, centring) for cells in cell_blocks(mosaic)))
+
+        axes = leading_eigenvectors(covariance_times, size, n_latent)
+    else:
+        _, found, vectors = svds(zero_filled(mosaic, centring), n_latent, rng=np.random.default_rng(seed))
+        axes = vectors[np.argsort(-found)].T  # (G, n_latent)
 
     def embed(cells: Mosaic) -> np.ndarray:
-        return zero_filled(cells, centring).matmat(axes).astype(np.float32)
+        parts = [zero_filled(part, centring).matmat(axes) for part in cell_blocks(cells)]
+        return np.concatenate(parts).astype(np.float32)
 
     return Result(embedding=embed(mosaic), embed=embed)
