@@ -9,9 +9,11 @@ from mmaavi.guidance import read_coordinates
 from mmaavi.logs import log_to
 
 log_to(snakemake.log[0])
-params = snakemake.params
-assemblies = {name: read_coordinates(path) for name, path in params.assemblies.items()}
-prepared = prepare(params.dataset, params.scenario, lambda path: Path(params.files[path]), assemblies)
+params, wildcards = snakemake.params, snakemake.wildcards
+# Where a storage provider keeps the files of this job; nothing, where they lie in the working directory.
+prefix = snakemake.output.mosaic.removesuffix(f"results/{wildcards.dataset}/{wildcards.scenario}/mosaic.h5mu")
+assemblies = {name: read_coordinates(prefix + path) for name, path in params.assemblies.items()}
+prepared = prepare(params.dataset, params.scenario, lambda path: Path(prefix + params.files[path]), assemblies)
 logging.info("%s", prepared.labels.groupby(["batch", "pattern"]).size().to_string())
 logging.info("features: %s, edges: %s", prepared.mosaic.n_features, prepared.mosaic.provenance["edges"])
 write_table(prepared.labels, snakemake.output.labels)

@@ -7,7 +7,7 @@ log_to(snakemake.log[0])
 source = snakemake.params.source
 download(
     source["path"],
-    folder="resources",
+    folder=snakemake.output[0].removesuffix("/" + source["path"]),
     sha256=source.get("sha256"),
     git_blob=source.get("git_blob"),
     url=source.get("url"),
