@@ -57,7 +57,7 @@ def test_a_missing_modality_gets_no_gradient(mosaic, network):
     cells = np.flatnonzero((mosaic.obs["batch"] == "batch1").to_numpy())[:40]  # RNA + ATAC
     model.zero_grad()
     model.train()
-    model.total(model.loss_terms(data.minibatch(cells), EdgeSampler(mosaic.guidance).sample(20))).backward()
+    model.total(model(data.minibatch(cells), EdgeSampler(mosaic.guidance).sample(20))).backward()
     for part in (model.encoder.modality["protein"], model.encoder.attention.gate["protein"], model.decoder["protein"]):
         assert all(p.grad is None or not p.grad.any() for p in part.parameters())
     assert all(p.grad.any() for p in model.encoder.modality["rna"].parameters() if p.ndim > 1)
@@ -68,7 +68,7 @@ def test_every_other_parameter_gets_a_finite_gradient(mosaic, network):
     model.zero_grad()
     model.train()
     cells = np.arange(0, len(mosaic.cells), 2)
-    model.total(model.loss_terms(data.minibatch(cells), EdgeSampler(mosaic.guidance).sample(20))).backward()
+    model.total(model(data.minibatch(cells), EdgeSampler(mosaic.guidance).sample(20))).backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name

@@ -37,7 +37,7 @@ def test_the_validation_cells_are_a_share_of_each_group():
 
 
 def test_a_loss_that_is_not_finite_is_named_and_the_last_good_state_is_kept(mosaic, monkeypatch):
-    honest, calls = MosaicVAE.loss_terms, []
+    honest, calls = MosaicVAE.forward, []
     model = MMAAVI(QUICK, device="cpu")
 
     def broken(self, batch, edges):
@@ -45,7 +45,7 @@ def test_a_loss_that_is_not_finite_is_named_and_the_last_good_state_is_kept(mosa
         terms = honest(self, batch, edges)
         return terms | {"nll_rna": terms["nll_rna"] * float("nan")} if len(calls) > 20 and "nll_rna" in terms else terms
 
-    monkeypatch.setattr(MosaicVAE, "loss_terms", broken)
+    monkeypatch.setattr(MosaicVAE, "forward", broken)
     with pytest.raises(
         InputError, match="loss term nll_rna are not finite in epoch 3 \\(batch batch1: nll_rna; batch batch2: nll_rna\\)"
     ):
@@ -93,7 +93,7 @@ def test_a_training_stopped_within_an_epoch_goes_on_with_the_same_losses(
     monkeypatch.setattr(checkpoints, "SECONDS_BETWEEN", seconds_between)
     settings = replace(QUICK, schedule=schedule)
     whole = MMAAVI(settings, seed=1, device="cpu").fit(mosaic, progress=False)
-    honest, calls = MosaicVAE.loss_terms, []
+    honest, calls = MosaicVAE.forward, []
 
     def stopping(self, batch, edges):
         calls.append(1)
@@ -102,10 +102,10 @@ def test_a_training_stopped_within_an_epoch_goes_on_with_the_same_losses(
         return honest(self, batch, edges)
 
     checkpoint, handler = tmp_path / "checkpoint.pt", signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(MosaicVAE, "loss_terms", stopping)
+    monkeypatch.setattr(MosaicVAE, "forward", stopping)
     with pytest.raises(ends_by):
         MMAAVI(settings, seed=1, device="cpu").fit(mosaic, progress=False, checkpoint=checkpoint)
-    monkeypatch.setattr(MosaicVAE, "loss_terms", honest)
+    monkeypatch.setattr(MosaicVAE, "forward", honest)
     assert signal.getsignal(signal.SIGTERM) is handler
     kept = torch.load(checkpoint, weights_only=True)
     assert kept["history"]

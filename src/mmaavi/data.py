@@ -14,6 +14,7 @@ from .cell_values import CellValues, cell_values, read_ahead, shuffled_blocks, s
 from .features import Scaling, fit_scaling
 from .minibatch import Minibatch, ModalityRows
 from .mosaic import Mosaic
+from .processes import n_processes, this_process
 from .stored import BYTES_AN_ENTRY, in_memory, row_blocks, row_sizes
 
 COPIES = 4  # of the values that are held at a time: those computed with, those read ahead, and what is made on the way
@@ -120,7 +121,8 @@ class MosaicData:
         """Minibatches of one epoch: every batch gives the same number of cells to each, labelled ones beyond it apart.
 
         Smaller batches are drawn again until the largest has been seen once. All minibatches have the same number
-        of cells of each group, so that their layout is made once.
+        of cells of each group, so that their layout is made once. Of several processes, each gets the same number of cells of
+        each group.
 
         Parameters
         ----------
@@ -149,8 +151,11 @@ class MosaicData:
             groups = present[has[present]]
             if len(groups) and sizes[groups].sum() < 2:
                 sizes[groups[np.argmax(group_size[groups])]] += 1
+        n = n_processes()
+        own = -(-sizes // n)  # cells of each group that this process computes with
+        sizes = own * n
         group = self.group[cells]
-        at_once = max(1, self._cells_at_once // int(sizes.sum()))
+        at_once = max(1, self._cells_at_once // int(own.sum()))
         draws = []
         for g in present:
             members = torch.tensor(cells[group == g])
@@ -159,9 +164,9 @@ class MosaicData:
             order = torch.cat(rounds)[:needed]
             if self._all is None:
                 order = shuffled_windows(order, at_once * int(sizes[g]), generator)
-            draws.append(members[order].reshape(n_steps, -1))
+            draws.append(members[order].reshape(n_steps, n, -1)[:, this_process()])
         table = torch.cat(draws, dim=1)  # (n_steps, size), on the host
-        yield from self._gathered([(step, tuple(sizes.tolist())) for step in table[n_done:]], at_once)
+        yield from self._gathered([(step, tuple(own.tolist())) for step in table[n_done:]], at_once)
 
     def _shuffled(self, n: int, generator: torch.Generator) -> Tensor:
         """A random order of n cells; of a mosaic on disk, of blocks of cells that lie together there."""

@@ -19,6 +19,7 @@ from .edges import EdgeSampler
 from .errors import InputError, listing
 from .model import MosaicVAE
 from .mosaic import Mosaic, as_mosaic
+from .processes import n_processes
 from .query import adapt, extended_scaling, with_all_modalities
 from .settings import Settings
 from .train import split_cells, train
@@ -62,6 +63,9 @@ class MMAAVI:
     ) -> "MMAAVI":
         """Train on a checked mosaic; its guidance graph is used where it has one. Sets ``history``.
 
+        In several processes (``torchrun``, after ``torch.distributed.init_process_group``) each computes a share of every
+        minibatch, and all end with the same model.
+
         Parameters
         ----------
         mosaic
@@ -81,6 +85,8 @@ class MMAAVI:
         """
         mdata, mosaic = mosaic, as_mosaic(mosaic)
         problems = check_trainable(mosaic)
+        if checkpoint is not None and n_processes() > 1:
+            problems.append(f"checkpoints are of one process, and there are {n_processes()}; leave 'checkpoint' out")
         problems += [f"the modality name '{m}' is taken; rename it" for m in mosaic.modalities if hasattr(nn.ModuleDict, m)]
         if problems:
             raise InputError("; ".join(problems))

@@ -2,6 +2,8 @@
 
 from torch import nn
 
+from .processes import BatchNorm
+
 
 def mlp(sizes: list[int], dropout: float) -> nn.Sequential:
     """Linear layers with batch normalisation, LeakyReLU and dropout between them; the last one is plain."""
@@ -12,4 +14,4 @@ def mlp(sizes: list[int], dropout: float) -> nn.Sequential:
 
 
 def activation(width: int, dropout: float) -> list[nn.Module]:
-    return [nn.BatchNorm1d(width), nn.LeakyReLU(0.2), nn.Dropout(dropout)]
+    return [BatchNorm(width), nn.LeakyReLU(0.2), nn.Dropout(dropout)]

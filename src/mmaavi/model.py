@@ -37,7 +37,7 @@ class MosaicVAE(nn.Module):
         self.decoder = nn.ModuleDict({m: Decoder(s.n_latent, x, s.width, s.dropout, s.graph_share) for m, x in scaling.items()})
         self.discriminator = Discriminator(s.n_latent, n_batches, s.width, s.dropout, s.adversary)
 
-    def loss_terms(self, batch: Minibatch, edges: EdgeSample) -> dict[str, Tensor]:
+    def forward(self, batch: Minibatch, edges: EdgeSample) -> dict[str, Tensor]:
         """The unweighted terms of the loss, each a scalar.
 
         ``nll_<modality>`` averages over the cells that have the modality, ``kl_z``, ``kl_u`` and ``kl_c`` over all cells,

@@ -16,6 +16,7 @@ from .layers import activation, mlp
 from .likelihoods import LIKELIHOODS
 from .minibatch import Minibatch, ModalityRows
 from .mixture import DiagonalNormal, NormalHead
+from .processes import of_all_processes
 from .sparse import SparseRows, shifted_sparse_linear, sparse_linear
 
 
@@ -107,7 +108,9 @@ class Encoder(nn.Module):
         for a, b, rows_a, rows_b in batch.pairs:
             alone = torch.cat([h[a].index_select(0, rows_a), h[b].index_select(0, rows_b)])  # (2 n_ab, n_fused): attention is 1
             states = self.head(self.body(alone)).mean  # (2 n_ab, d)
-            terms.append(info_nce(*states.chunk(2), batch.modalities[a].batch.index_select(0, rows_a)))
+            batch_of = batch.modalities[a].batch.index_select(0, rows_a)
+            compared = (*states.chunk(2), batch_of)
+            terms.append(info_nce(*(map(of_all_processes, compared) if self.training else compared)))
         return sum(terms) / len(terms) if terms else batch.batch.new_zeros((), dtype=torch.float32)
 
 

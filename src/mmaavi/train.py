@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
 from .checkpoint import Checkpoint
@@ -17,6 +18,7 @@ from .edges import EdgeSampler
 from .errors import InputError, listing
 from .experiments import code_hash
 from .model import MosaicVAE
+from .processes import mean_of_processes, n_processes, this_process
 from .schedules import SCHEDULES
 
 EDGES_A_STEP = 512
@@ -86,13 +88,14 @@ def train(
     keep_freed_memory()
     s = model.settings
     generator = torch.Generator().manual_seed(seed)
-    torch.manual_seed(seed)
+    torch.manual_seed(seed + this_process())
     per_epoch = data.steps_per_epoch(split.train, s.minibatch_size)
     schedule = SCHEDULES[s.schedule](model, s.learning_rate, n_epochs=math.ceil(s.n_steps / per_epoch), per_epoch=per_epoch)
     of = f"{s} {seed} {data.fingerprint} {edges.fingerprint} {data.device.type} {code_hash(__file__)}" if checkpoint else ""
     state = Checkpoint(checkpoint, of, data.device, model, schedule, generator)
     history, steps = state.restore()
     last_good = _copy(model)
+    losses = model if n_processes() == 1 else shared(model)
     n_done = len(history) // 2
     bar = tqdm(total=schedule.n_epochs, initial=n_done, desc="training", unit="epoch", disable=None if progress else True)
     with bar, state.heeding_sigterm():
@@ -102,14 +105,17 @@ def train(
             draws = generator.get_state()
             for batch in data.epoch(split.train, s.minibatch_size, generator, s.labelled_share, n_done=len(steps)):
                 state.write_if_due(history, draws, steps)
-                terms = model.loss_terms(batch, edges.sample(EDGES_A_STEP))
+                terms = losses(batch, edges.sample(EDGES_A_STEP))
                 loss = model.total(terms)
                 schedule.step(loss)
                 steps.append(torch.stack([loss, *terms.values()]).detach())
-            table = torch.stack(steps).cpu()  # (n_steps, 1 + n_terms): the one time that the device is waited for
+            table = mean_of_processes(
+                torch.stack(steps)
+            ).cpu()  # (n_steps, 1 + n_terms): the one time that the device is waited for
             steps = []
             rows = [_row(epoch, "train", start, dict(zip(["total", *terms], table.mean(dim=0), strict=True)))]
-            rows.append(_row(epoch, "validation", start, validate(model, data, edges, split.validation)))
+            validation = validate(model, data, edges, split.validation)  # by all: what ends a training ends it everywhere
+            rows.append(_row(epoch, "validation", start, {k: mean_of_processes(v) for k, v in validation.items()}))
             if bad := _not_finite(table, list(terms), rows[1], model):
                 model.load_state_dict(last_good)
                 model.eval()
@@ -131,6 +137,12 @@ def train(
     return history
 
 
+def shared(model: MosaicVAE) -> DistributedDataParallel:
+    """The model with gradients averaged over all processes."""
+    unused = model.settings.fusion == "mean"  # its gates
+    return DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=unused)
+
+
 def keep_freed_memory() -> None:
     """Let this process use again what a step frees; else a sixth of a step is the system handing out the same pages anew."""
     if platform.libc_ver()[0] == "glibc":
@@ -147,7 +159,7 @@ def validate(model: MosaicVAE, data: MosaicData, edges: EdgeSampler, cells: np.n
         torch.manual_seed(VALIDATION_SEED)
         sums, weights = {}, {}
         for batch in data.in_order(cells, 512):
-            for name, term in model.loss_terms(batch, edges.sample(EDGES_A_STEP)).items():
+            for name, term in model(batch, edges.sample(EDGES_A_STEP)).items():
                 n = len(batch.cells)
                 if name.startswith("nll_"):
                     n = len(batch.modalities[name.removeprefix("nll_")].rows)

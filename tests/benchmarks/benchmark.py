@@ -61,7 +61,7 @@ class Training:
             yield from self.data.epoch(self.cells, self.settings.minibatch_size, generator)
 
     def step(self) -> None:
-        self.schedule.step(self.model.total(self.model.loss_terms(next(self.minibatches), self.edges.sample(EDGES_A_STEP))))
+        self.schedule.step(self.model.total(self.model(next(self.minibatches), self.edges.sample(EDGES_A_STEP))))
 
     def products(self) -> Callable[[], None]:
         """The matrix products that a step cannot do without, forward and backward: first layers, decoders, optimiser apart."""

@@ -1,0 +1,70 @@
+"""Two processes train as one: the same losses of the same minibatches, and one model at the end."""
+
+import os
+import subprocess
+import sys
+from unittest import mock
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT
+
+from mmaavi import train
+from mmaavi.estimator import MMAAVI
+from mmaavi.mixture import DiagonalNormal
+from mmaavi.mosaic import load
+from mmaavi.settings import Settings
+
+SETTINGS = Settings(n_components=6, n_steps=24, minibatch_size=60, dropout=0, modality_dropout=0, width=32, n_fused=24)
+FIT = """
+import sys
+import torch
+import torch.distributed as dist
+sys.path[:0] = sys.argv[1:3]
+from test_processes import fit
+dist.init_process_group("gloo")
+torch.set_num_threads(1)
+fit(sys.argv[3], f"{sys.argv[4]}/{dist.get_rank()}")
+dist.destroy_process_group()
+"""
+
+
+def fit(mosaic: str, out: str) -> None:
+    """A training without noise, so that the same cells give the same losses, however they are shared."""
+    with (
+        mock.patch.object(DiagonalNormal, "rsample", lambda q: q.mean),
+        mock.patch.object(train, "this_process", return_value=0),  # the same edges for all
+    ):
+        model = MMAAVI(SETTINGS).fit(load(mosaic), progress=False)
+    model.history.to_csv(f"{out}.tsv", sep="\t", index=False)
+    np.save(f"{out}.npy", model.embed(load(mosaic))["X_mmaavi"])
+
+
+@pytest.fixture(scope="module")
+def results(mosaic, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("processes")
+    mosaic.save(folder / "mosaic.h5mu")
+    (folder / "fit.py").write_text(FIT)
+    fit(str(folder / "mosaic.h5mu"), str(folder / "one"))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(folder / "fit.py")]
+    command += [str(ROOT / "src"), str(ROOT / "tests"), str(folder / "mosaic.h5mu"), str(folder)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return {name: (pd.read_csv(folder / f"{name}.tsv", sep="\t"), np.load(folder / f"{name}.npy")) for name in ("one", "0", "1")}
+
+
+def test_two_processes_have_the_losses_of_one(results):
+    one, two = (results[name][0].drop(columns=["seconds", "epoch"]).groupby("phase") for name in ("one", "0"))
+    assert len(one.get_group("train")) == len(two.get_group("train")) > 2
+    # A bias before a normalisation layer has no gradient but rounding, which RMSprop makes steps of: they move the running means.
+    for phase, tolerance in (("train", 1e-3), ("validation", 2e-2)):
+        ours, expected = (x.get_group(phase).drop(columns="phase").iloc[:3] for x in (two, one))
+        np.testing.assert_allclose(ours["total"], expected["total"], rtol=tolerance)
+        for term in expected:
+            np.testing.assert_allclose(ours[term], expected[term], rtol=tolerance, atol=tolerance, err_msg=f"{term}, {phase}")
+
+
+def test_all_processes_end_with_one_model(results):
+    np.testing.assert_array_equal(results["0"][1], results["1"][1])
