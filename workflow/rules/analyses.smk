@@ -45,7 +45,7 @@ def drawn_runs(wildcards):
 def drawn_transfers(wildcards):
     """(run, number of labelled cells) of a label transfer."""
     asked = labelled_runs(config["experiments"][wildcards.experiment], list(DATASETS), config["variants"])
-    drawn = drawn_runs(wildcards)
+    drawn = set(drawn_runs(wildcards))
     return [(run, n) for run, n in asked if run in drawn]
 
 
@@ -59,7 +59,8 @@ def middle_n(wildcards):
 def closer_look(wildcards):
     """The runs of a label transfer that are shown cell by cell: of the first seed, with the middle number of labelled cells."""
     pairs = drawn_transfers(wildcards)
-    runs = [run for run, n in pairs if n == middle_n(wildcards) and run.seed == pairs[0][0].seed]
+    middle = middle_n(wildcards)
+    runs = [run for run, n in pairs if n == middle and run.seed == pairs[0][0].seed]
     return sorted(runs, key=learns_from_labels, reverse=True)
 
 

@@ -1,5 +1,6 @@
 import sys
 from dataclasses import astuple
+from functools import cache
 from pathlib import Path
 
 from snakemake.logging import logger
@@ -94,6 +95,7 @@ READ = {run for name, runs in EXPERIMENTS.items() if config["experiments"][name]
 SCORED = [run for run in RUNS if run in READ] or RUNS
 
 
+@cache  # else every job parses the package anew
 def script_hash(script, *modules):
     """Hash of a script's imports, and of further modules, from this project's package."""
     return code_hash(ROOT / "workflow/scripts" / script, *(ROOT / "src/mmaavi" / m for m in modules))
