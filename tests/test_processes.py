@@ -8,9 +8,10 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import ROOT
 
-from mmaavi import train
+from mmaavi.edges import EdgeSampler
 from mmaavi.estimator import MMAAVI
 from mmaavi.mixture import DiagonalNormal
 from mmaavi.mosaic import load
@@ -30,11 +31,17 @@ dist.destroy_process_group()
 """
 
 
+def same_edges(sampler: EdgeSampler, n_edges: int, draw=EdgeSampler.sample):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return draw(sampler, n_edges)
+
+
 def fit(mosaic: str, out: str) -> None:
     """A training without noise, so that the same cells give the same losses, however they are shared."""
     with (
         mock.patch.object(DiagonalNormal, "rsample", lambda q: q.mean),
-        mock.patch.object(train, "this_process", return_value=0),  # the same edges for all
+        mock.patch.object(EdgeSampler, "sample", same_edges),
     ):
         model = MMAAVI(SETTINGS).fit(load(mosaic), progress=False)
     model.history.to_csv(f"{out}.tsv", sep="\t", index=False)

@@ -1,11 +1,13 @@
 """What a mosaic must fulfil before any long work starts."""
 
+from collections import Counter
+
 import numpy as np
 import scipy.sparse as sp
 
 from .errors import InputError, listing
 from .mosaic import Mosaic
-from .stored import column_sizes, row_blocks, row_sizes
+from .stored import column_sizes, row_blocks
 
 COUNT_LIKELIHOODS = frozenset({"negative_binomial", "poisson"})
 NEGATIVE_ALLOWED = frozenset({"normal"})
@@ -51,7 +53,8 @@ def _named(mosaic: Mosaic, modality: str) -> str:
 def _check_values(mosaic: Mosaic) -> list[str]:
     problems = []
     for m, x in mosaic.counts.items():
-        found: dict[str, list[np.ndarray]] = {}  # what is wrong -> rows of the values
+        found: dict[str, list[np.ndarray]] = {}  # what is wrong -> rows with such values
+        n_bad: Counter = Counter()
         for rows, block in row_blocks(x):
             finite = np.isfinite(block.data)
             bad = {"NaN or infinite": ~finite}
@@ -62,12 +65,13 @@ def _check_values(mosaic: Mosaic) -> list[str]:
             for what, where in bad.items():
                 if where.any():
                     row = rows.start + np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
-                    found.setdefault(what, []).append(row[where])
+                    found.setdefault(what, []).append(np.unique(row[where]))
+                    n_bad[what] += int(where.sum())
         for what, parts in found.items():
             row = np.concatenate(parts)
-            batches = sorted(mosaic.obs["batch"].iloc[np.unique(row)].unique())
+            batches = sorted(mosaic.obs["batch"].iloc[row].unique())
             problems.append(
-                f"{_named(mosaic, m)} has {len(row)} {what} values, in batch {listing(batches)} (first cell "
+                f"{_named(mosaic, m)} has {n_bad[what]} {what} values, in batch {listing(batches)} (first cell "
                 f"{mosaic.cells[row[0]]}); give raw counts, or choose another likelihood for '{m}'"
             )
     return problems
@@ -75,7 +79,7 @@ def _check_values(mosaic: Mosaic) -> list[str]:
 
 def empty_cells(mosaic: Mosaic) -> np.ndarray:
     """Boolean (n_cells): cells without a single count in all of their modalities."""
-    return sum(row_sizes(x) for x in mosaic.counts.values()) == 0
+    return sum(np.concatenate([np.diff(block.indptr) for _, block in row_blocks(x)]) for x in mosaic.counts.values()) == 0
 
 
 def empty_features(mosaic: Mosaic) -> dict[str, np.ndarray]:

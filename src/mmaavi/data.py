@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -14,7 +15,6 @@ from .cell_values import CellValues, cell_values, read_ahead, shuffled_blocks, s
 from .features import Scaling, fit_scaling
 from .minibatch import Minibatch, ModalityRows
 from .mosaic import Mosaic
-from .processes import n_processes, this_process
 from .stored import BYTES_AN_ENTRY, in_memory, row_blocks, row_sizes
 
 COPIES = 4  # of the values that are held at a time: those computed with, those read ahead, and what is made on the way
@@ -50,6 +50,8 @@ class MosaicData:
     ):
         self.modalities, self.batches = mosaic.modalities, batches
         self.device = torch.device(device)
+        if self.device.type == "cuda" and self.device.index is None:  # a second thread knows nothing of the current device
+            self.device = torch.device("cuda", torch.cuda.current_device())
         self._counts, self._batch = mosaic.counts, np.array([batches.index(b) for b in mosaic.obs["batch"]])
         mask = mosaic.measured.to_numpy()
         label = np.full(len(mask), -1) if labels is None else labels
@@ -64,7 +66,8 @@ class MosaicData:
         self._all: CellValues | None = None
         self._cells_at_once = self.n_cells
         if mosaic.on_disk:
-            a_cell = sum(row_sizes(x).mean() for x in self._counts.values())
+            entries = pd.Series(sum(row_sizes(x) for x in self._counts.values()))
+            a_cell = entries.groupby(self.group).mean().max()  # cells may come one group after the other
             self._cells_at_once = max(1, int(memory_gib * 2**30 / (BYTES_AN_ENTRY * COPIES * max(a_cell, 1))))
         else:
             self._all = self._values(np.arange(self.n_cells))
@@ -80,8 +83,9 @@ class MosaicData:
 
     @property
     def fingerprint(self) -> str:
-        """Of values, mask, batches and labels."""
+        """Of values, mask, batches and labels, and of the order in which an epoch draws them."""
         found = hashlib.sha256(b"".join(t.cpu().numpy().tobytes() for t in (self.batch, self.measured, self.label)))
+        found.update(str(None if self._all else self._cells_at_once).encode())
         for x in self._counts.values():
             for _, block in row_blocks(x):
                 for part in (block.indptr, block.indices, block.data):
@@ -116,13 +120,18 @@ class MosaicData:
         return math.ceil(batch_size.max() / per_batch)
 
     def epoch(
-        self, cells: np.ndarray, size: int, generator: torch.Generator, labelled_share: float = 0.0, n_done: int = 0
+        self,
+        cells: np.ndarray,
+        size: int,
+        generator: torch.Generator,
+        labelled_share: float = 0.0,
+        n_done: int = 0,
+        process: tuple[int, int] = (0, 1),
     ) -> Iterator[Minibatch]:
         """Minibatches of one epoch: every batch gives the same number of cells to each, labelled ones beyond it apart.
 
         Smaller batches are drawn again until the largest has been seen once. All minibatches have the same number
-        of cells of each group, so that their layout is made once. Of several processes, each gets the same number of cells of
-        each group.
+        of cells of each group, so that their layout is made once.
 
         Parameters
         ----------
@@ -136,6 +145,8 @@ class MosaicData:
             At least this share of a minibatch are cells with a label, drawn again as often as that needs.
         n_done
             So many minibatches, the first ones, are left out.
+        process
+            Number of this process, and how many there are: each gets as many cells of each group, at least one.
         """
         group_size, batch_size, per_batch = self._shares(cells, size)
         n_steps = self.steps_per_epoch(cells, size)
@@ -151,7 +162,7 @@ class MosaicData:
             groups = present[has[present]]
             if len(groups) and sizes[groups].sum() < 2:
                 sizes[groups[np.argmax(group_size[groups])]] += 1
-        n = n_processes()
+        this, n = process
         own = -(-sizes // n)  # cells of each group that this process computes with
         sizes = own * n
         group = self.group[cells]
@@ -164,7 +175,7 @@ class MosaicData:
             order = torch.cat(rounds)[:needed]
             if self._all is None:
                 order = shuffled_windows(order, at_once * int(sizes[g]), generator)
-            draws.append(members[order].reshape(n_steps, n, -1)[:, this_process()])
+            draws.append(members[order].reshape(n_steps, n, -1)[:, this])
         table = torch.cat(draws, dim=1)  # (n_steps, size), on the host
         yield from self._gathered([(step, tuple(own.tolist())) for step in table[n_done:]], at_once)
 

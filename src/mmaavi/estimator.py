@@ -42,6 +42,8 @@ class MMAAVI:
         :meth:`embed` of one model agrees with a CPU's to 1e-3.
     device
         Device of the tensors; by default the first GPU where there is one.
+    memory_gib
+        What values of a mosaic on disk (see :func:`mmaavi.mosaic.load`) may take at a time, on host and device.
     """
 
     def __init__(

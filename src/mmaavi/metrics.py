@@ -55,8 +55,8 @@ def integration_scores(
 ) -> list[Score]:
     """Bio conservation, batch correction and their total, as scib-metrics (Luecken et al. 2022) computes them.
 
-    Of more than 50,000 cells, the scores that compare all pairs, and label transfer, are those of 20,000 (their notes say so),
-    with the same share of each label in each batch.
+    Of more than 50,000 cells, neighbours are approximate, and the scores that compare all pairs, and label transfer, are those of
+    20,000, with the same share of each label in each batch; notes say which.
 
     Parameters
     ----------
@@ -90,15 +90,18 @@ def integration_scores(
         attempt("kbet", lambda: _kbet(near_part.subset_neighbors(N_NEIGHBOURS["kbet"]), labels_part, batch_part)),
         *label_transfer(x_part, labels_part, batch_part),
     ]
-    if len(part) < len(x):
-        pairwise = [replace(s, note=s.note or f"of {len(part):,} of {len(x):,} cells") for s in pairwise]
     scores += [
         *_leiden(clusters, labels),
         attempt("clisi", lambda: scib_metrics.clisi_knn(near, labels)),
         attempt("graph_connectivity", lambda: scib_metrics.graph_connectivity(clusters, labels)),
         *pairwise,
     ]
-    return scores + aggregates(scores) + label_purity(clusters, labels)
+    scores += [*aggregates(scores), *label_purity(clusters, labels)]
+    if len(part) == len(x):
+        return scores
+    by_pairs = f"of {len(part):,} of {len(x):,} cells"
+    notes = {s.metric: by_pairs for s in pairwise} | dict.fromkeys(AGGREGATES, f"partly {by_pairs}") | {"pcr": ""}
+    return [replace(s, note="; ".join(filter(None, (s.note, notes.get(s.metric, "approximate neighbours"))))) for s in scores]
 
 
 def sampled(labels: np.ndarray, batch: np.ndarray, seed: int = 0) -> np.ndarray:

@@ -11,11 +11,10 @@ import mudata as md
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from anndata.abc import CSRDataset
 
 from .errors import InputError, listing, nearest
 from .files import reading, replacing
-from .stored import BYTES_AN_ENTRY, Counts, StoredCounts, in_memory, take_rows, write_blocks
+from .stored import BYTES_AN_ENTRY, Counts, StoredCounts, in_memory, spread_rows, write_blocks
 
 md.set_options(pull_on_update=False)
 
@@ -197,10 +196,11 @@ def load(path: str | Path, guidance_key: str = "guidance", memory_gib: float = m
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "var_names are not unique")
         with reading(path):
-            mdata = md.read_h5mu(path, backed="r")
-            if sum(len(part.X.group["data"]) for part in mdata.mod.values()) * BYTES_AN_ENTRY <= memory_gib * 2**30:
-                mdata.file.close()
-                mdata = md.read_h5mu(path)
+            with h5py.File(path) as file:
+                n_entries = sum(
+                    len(part["X"].get("data", ())) for part in file["mod"].values() if isinstance(part["X"], h5py.Group)
+                )
+            mdata = md.read_h5mu(path, backed="r" if n_entries * BYTES_AN_ENTRY > memory_gib * 2**30 else None)
     if "mosaic" not in mdata.uns:
         raise InputError(f"{path} is no saved mosaic (it has no uns['mosaic']); read it through a dataset config")
     provenance = dict(mdata.uns["mosaic"])
@@ -294,12 +294,3 @@ def from_mudata(
 def as_mosaic(data: Mosaic | md.MuData) -> Mosaic:
     """A Mosaic as it is, a MuData as :func:`from_mudata` reads it."""
     return from_mudata(data) if isinstance(data, md.MuData) else data
-
-
-def spread_rows(x, rows: np.ndarray, n_rows: int) -> Counts:
-    """A CSR array of ``n_rows`` rows whose row ``rows[i]`` is row i of ``x``; other rows are empty."""
-    place = np.full(n_rows, -1)
-    place[rows] = np.arange(len(rows))
-    if isinstance(x, CSRDataset):
-        return StoredCounts(x, place)
-    return take_rows(sp.csr_array(x).astype(np.float32, copy=False), place)

@@ -1,5 +1,6 @@
 """The first right singular vectors of transformed counts: exact in memory, by subspace iteration on disk."""
 
+import logging
 from collections.abc import Callable
 
 import numpy as np
@@ -8,7 +9,8 @@ from sklearn.decomposition import PCA, TruncatedSVD
 
 from .stored import Counts, StoredCounts, row_blocks
 
-N_PASSES = 12  # over the file
+MOST_PASSES = 40  # over the file
+SETTLED = 1e-4  # relative change of every eigenvalue asked for, from one pass to the next
 N_SPARE = 20  # vectors beyond those that are asked for: the last ones turn slowly
 
 
@@ -46,8 +48,15 @@ def leading_eigenvectors(times: Callable[[np.ndarray], np.ndarray], size: int, n
     ``times`` gives the matrix times any (size, k): for X'X in blocks of rows, that is one pass over X.
     """
     product = np.random.default_rng(0).normal(size=(size, min(n + N_SPARE, size)))
-    for _ in range(N_PASSES):
+    before = np.zeros(n)
+    for _ in range(MOST_PASSES):
         basis = np.linalg.qr(product)[0]  # (size, k)
         product = times(basis)
-    vectors = np.linalg.eigh(basis.T @ product)[1][:, ::-1]  # of the largest eigenvalues first
-    return basis @ vectors[:, :n]
+        values, vectors = np.linalg.eigh(basis.T @ product)
+        largest = values[::-1][:n]
+        if (abs(largest - before) <= SETTLED * abs(largest)).all():
+            break
+        before = largest
+    else:
+        logging.warning("the last of %d axes have not settled in %d passes over the file", n, MOST_PASSES)
+    return basis @ vectors[:, ::-1][:, :n]  # of the largest eigenvalues first

@@ -10,7 +10,7 @@ from torch.distributed.nn.functional import all_gather, all_reduce
 
 
 def n_processes() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def this_process() -> int:

@@ -98,7 +98,7 @@ def adapt(model: "MMAAVI", mosaic: Mosaic, n_steps: int = 200, learning_rate: fl
     n_old, n_new = len(model.batches), len(batches) - len(model.batches)
     if not n_new:
         raise InputError(f"all batches of the mosaic ({listing(mosaic.batches)}) are of the training: there is nothing to adapt")
-    longer = type(model)(model.settings, model.seed, model.device)
+    longer = type(model)(model.settings, model.seed, model.device, model.memory_gib)
     for name in ("features", "labels", "temperature", "graph", "graph_share", "history"):
         setattr(longer, name, getattr(model, name))
     longer.batches, longer.scaling = batches, scaling
@@ -131,7 +131,7 @@ def _fit_rows(
 ) -> None:
     """Fit the rows of batches from ``first`` on, of tables (n_batches, G), to the likelihood of the cells; nothing else."""
     network = model.network.eval()
-    data = MosaicData(mosaic, model.batches, model.scaling, device=model.device)
+    data = MosaicData(mosaic, model.batches, model.scaling, device=model.device, memory_gib=model.memory_gib)
     optimiser = torch.optim.Adam(tables, lr=learning_rate)
     generator = torch.Generator().manual_seed(model.seed)
     v = network.by_modality(network.graph.q_v().mean.detach())

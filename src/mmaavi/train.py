@@ -95,6 +95,7 @@ def train(
     state = Checkpoint(checkpoint, of, data.device, model, schedule, generator)
     history, steps = state.restore()
     last_good = _copy(model)
+    process = (this_process(), n_processes())
     losses = model if n_processes() == 1 else shared(model)
     n_done = len(history) // 2
     bar = tqdm(total=schedule.n_epochs, initial=n_done, desc="training", unit="epoch", disable=None if progress else True)
@@ -103,7 +104,7 @@ def train(
             start = time.perf_counter()
             model.train()
             draws = generator.get_state()
-            for batch in data.epoch(split.train, s.minibatch_size, generator, s.labelled_share, n_done=len(steps)):
+            for batch in data.epoch(split.train, s.minibatch_size, generator, s.labelled_share, len(steps), process):
                 state.write_if_due(history, draws, steps)
                 terms = losses(batch, edges.sample(EDGES_A_STEP))
                 loss = model.total(terms)

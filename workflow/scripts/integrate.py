@@ -17,9 +17,10 @@ from mmaavi.imputation import imputation_scores
 from mmaavi.logs import log_to
 from mmaavi.methods import load_method, unsupported
 from mmaavi.mosaic import load
-from mmaavi.scenarios import only
+from mmaavi.scenarios import only, subsample
 
 MANY_FEATURES = 5000
+MOST_HALVES = 20_000  # cells whose halves are matched, each with all: drawn at random where more were hidden
 SHARE_OF_VALUES = 0.5  # of the job's memory; a mosaic of more stays on disk
 
 
@@ -50,7 +51,7 @@ if snakemake.input.labels:
     settings["labels"] = read_labels(snakemake.input.labels).iloc[:, 2]  # after batch and pattern: the first label column
 # What a method can do beyond all others: go on with a training that was killed; read a mosaic that stays on disk.
 can = {"checkpoint": f"{snakemake.output.embedding}.checkpoint", "memory_gib": memory_gib}
-can = {name: value for name, value in can.items() if name in signature(method).parameters}
+can = {option: value for option, value in can.items() if option in signature(method).parameters}
 if "memory_gib" not in can:
     mosaic = mosaic.in_memory()
 start = time.perf_counter()
@@ -60,13 +61,14 @@ cost["peak_memory_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2
 
 # Only now is the truth read: each half of a cell embedded by itself, for the matching scores.
 truth = load(snakemake.input.truth, guidance_key="links", memory_gib=memory_gib)
-halves = {}
-if result.embed and len(truth.cells):
-    for modality in mosaic.modalities:
-        cells = only(mosaic, truth, modality)
-        halves[modality] = pd.DataFrame(result.embed(cells), index=cells.cells)
 model.mkdir(parents=True, exist_ok=True)
 if result.save:
     result.save(model)
+halves = {}
+if result.embed and len(truth.cells):
+    some = subsample(truth, MOST_HALVES)
+    for modality in mosaic.modalities:
+        cells = only(mosaic, some, modality)
+        halves[modality] = pd.DataFrame(result.embed(cells), index=cells.cells)
 save_embedding(snakemake.output.embedding, mosaic, truth, result, halves, settings, cost)
 keep(result.history, imputation_scores(mosaic, truth, result))
