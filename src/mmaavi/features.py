@@ -12,9 +12,9 @@ import scipy.sparse as sp
 
 from .likelihoods import LIKELIHOODS, Totals
 from .mosaic import Mosaic
-from .normalisation import log_normalised
+from .normalisation import log_normalised, median_depth
 from .principal_axes import principal_axes
-from .stored import Counts, column_sizes, row_blocks, row_sums
+from .stored import Counts, column_sizes, row_blocks
 
 LARGEST_Z_SCORE = 10.0
 SMALLEST_RELATIVE_SD = 1e-4  # below that a feature is constant, and rounding is all that varies
@@ -95,7 +95,7 @@ def _unfitted(x: Counts, likelihood: str, reduction: str) -> Scaling:
     """Scaling that is fitted to the cells x of all batches, but to none of the batches yet."""
     n, g = x.shape
     none = np.zeros((0, g), dtype=np.float32)
-    depth = float(np.median(row_sums(x)))
+    depth = median_depth(x)
     scaling = Scaling(likelihood, depth, depth, np.ones(g, np.float32), none.T[:, :0], none, none, none, np.zeros(0, bool))
     if reduction == "log1p_norm":
         return scaling

@@ -3,10 +3,12 @@
 import numpy as np
 import scipy.sparse as sp
 
+from .stored import Counts, row_sums
 
-def median_depth(x: sp.csr_array) -> float:
+
+def median_depth(x: Counts) -> float:
     """Median library size of the rows."""
-    return float(np.median(x.sum(axis=1)))
+    return float(np.median(row_sums(x)))
 
 
 def log_normalised(x: sp.csr_array, depth: float, weight: np.ndarray | None = None) -> sp.csr_array:

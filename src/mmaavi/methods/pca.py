@@ -12,9 +12,9 @@ import scipy.sparse as sp
 from scipy.sparse.linalg import LinearOperator, svds
 
 from ..mosaic import Mosaic
-from ..normalisation import log_normalised
+from ..normalisation import log_normalised, median_depth
 from ..principal_axes import leading_eigenvectors
-from ..stored import cell_blocks, row_blocks, row_sums
+from ..stored import cell_blocks, row_blocks
 from . import Result
 
 
@@ -46,7 +46,7 @@ def run(mosaic: Mosaic, seed: int, n_latent: int = 30, centred: bool = True) -> 
     centring = {}
     for m, x in mosaic.counts.items():
         has = mosaic.measured[m].to_numpy()
-        depth = float(np.median(row_sums(x)[has]))
+        depth = median_depth(x[has])
         total = sum(log_normalised(block, depth).sum(axis=0) for _, block in row_blocks(x))
         centring[m] = Centring(depth, total / has.sum() * centred)
     size = sum(mosaic.n_features.values())
