@@ -117,7 +117,7 @@ class MMAAVI:
         has_edges = self.graph.nnz > 0  # without any, its loss would only tell self-loops from chance
         weight_graph = self.settings.weight_graph if has_edges else 0.0
         settings = replace(self.settings, graph_share=self.graph_share, weight_graph=weight_graph)
-        return MosaicVAE(settings, self.scaling, len(self.batches), self.graph, len(self.labels)).to(self.device)
+        return MosaicVAE(settings, self.scaling, len(self.batches), self.graph, [*self.labels.values()]).to(self.device)
 
     @torch.no_grad()
     def embed(self, mosaic: Mosaic | md.MuData) -> dict[str, np.ndarray]:
@@ -259,17 +259,17 @@ class MMAAVI:
         return np.stack([out[c] for c in cells])
 
 
-def _numbered(labels: pd.Series | None, cells: pd.Index) -> tuple[list[str], np.ndarray]:
-    """Names of the labels, sorted, and the number of each cell's label (-1 for none)."""
+def _numbered(labels: pd.Series | None, cells: pd.Index) -> tuple[dict[str, int], np.ndarray]:
+    """How many cells have each label, by its name, sorted; and the number of each cell's label (-1 for none)."""
     if labels is None:
-        return [], np.full(len(cells), -1)
+        return {}, np.full(len(cells), -1)
     if not labels.index.isin(cells).any():
         raise InputError(
             f"none of the {len(labels)} labels is of a cell of the mosaic (such as {cells[0]}); index them by cell id"
         )
     known = labels.reindex(cells).astype("string")
-    names = sorted(known.dropna().unique())
-    return names, pd.Categorical(known, categories=names).codes.astype(np.int64)
+    counts = known.value_counts().sort_index()
+    return counts.to_dict(), pd.Categorical(known, categories=counts.index).codes.astype(np.int64)
 
 
 def _graph_share(settings: Settings, mosaic: Mosaic) -> float:

@@ -56,11 +56,22 @@ class MixturePrior(nn.Module):
     """The Gaussian mixture p(z | c, u) p(u) p(c) and its posteriors q(c | z), q(u | c, z); c is summed exactly.
 
     A linear map of (z, onehot(c)) is one of z plus a row for each component: the n x K onehots are never made.
+
+    Parameters
+    ----------
+    n_latent, n_continuous
+        Dimensions of z and of u.
+    counts
+        Labelled cells of each component, of shape (K,). p(c) is their share, each counted once more (the posterior mean of a
+        flat Dirichlet prior): a common label may hold more of the other cells than a rare one, and without labels p(c) = 1 / K.
+    width
+        Hidden units of the posteriors.
     """
 
-    def __init__(self, n_latent: int, n_continuous: int, n_components: int, width: int = 50):
+    def __init__(self, n_latent: int, n_continuous: int, counts: Tensor, width: int = 50):
         super().__init__()
-        self.n_components = n_components
+        self.n_components = n_components = len(counts)
+        self.register_buffer("log_p_c", ((counts + 1) / (counts + 1).sum()).log())
         self.q_c_net = mlp([n_latent, width, n_components], 0.0)
         self.q_u_of_z = nn.Linear(n_latent, width)
         self.q_u_of_c = _component_rows(n_components, width, n_latent)
@@ -95,7 +106,7 @@ class MixturePrior(nn.Module):
         return {
             "kl_z": q_z.log_prob(z) - (weight * log_p_z).sum(dim=1),
             "kl_u": (weight * q_u.kl_to_standard()).sum(dim=1),
-            "kl_c": math.log(self.n_components) - entropy,
+            "kl_c": -(weight @ self.log_p_c) - entropy,
         }
 
 

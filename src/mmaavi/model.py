@@ -1,6 +1,9 @@
 """mmAAVI: its parts, and its loss as a flat dict of named terms (Rong et al. 2024)."""
 
+from collections.abc import Sequence
+
 import scipy.sparse as sp
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -19,20 +22,25 @@ class MosaicVAE(nn.Module):
     ----------
     settings, scaling
         Of the model, and of each modality.
-    n_batches, n_labels
-        How many there are; each label has a component of its own, the first ones of the mixture.
+    n_batches
+        How many there are.
     graph
         Signed weights of shape (G, G).
+    labelled
+        Cells of each label; each label has a component of its own, the first ones of the mixture.
     """
 
-    def __init__(self, settings: Settings, scaling: dict[str, Scaling], n_batches: int, graph: sp.csr_array, n_labels: int = 0):
+    def __init__(
+        self, settings: Settings, scaling: dict[str, Scaling], n_batches: int, graph: sp.csr_array, labelled: Sequence[int] = ()
+    ):
         super().__init__()
         s = settings
-        self.settings, self.n_labels = s, n_labels
+        self.settings, self.n_labels = s, len(labelled)
         self.n_features = {m: x.n_features for m, x in scaling.items()}
         n_inputs = {m: x.n_inputs for m, x in scaling.items()}
         self.encoder = Encoder(n_inputs, s.width, s.n_fused, s.n_latent, s.dropout, s.modality_dropout, s.fusion)
-        self.prior = MixturePrior(s.n_latent, s.n_continuous, max(s.n_components, n_labels))
+        counts = F.pad(torch.tensor(labelled, dtype=torch.float32), (0, max(s.n_components - self.n_labels, 0)))  # (K,)
+        self.prior = MixturePrior(s.n_latent, s.n_continuous, counts)
         self.graph = GuidanceGraph(graph, s.n_latent)
         self.decoder = nn.ModuleDict({m: Decoder(s.n_latent, x, s.width, s.dropout, s.graph_share) for m, x in scaling.items()})
         self.discriminator = Discriminator(s.n_latent, n_batches, s.width, s.dropout, s.adversary)

@@ -20,7 +20,7 @@ from .settings import Settings
 if TYPE_CHECKING:
     from .estimator import MMAAVI
 
-FORMAT = 1
+FORMAT = 2
 LIBRARIES = ("torch", "numpy", "scipy", "anndata", "mudata")
 TABLES = ("weight", "axes", "mean", "sd", "start", "known")
 
