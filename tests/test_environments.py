@@ -28,8 +28,8 @@ import sys
 from types import SimpleNamespace
 script, mosaic, truth, out, method = sys.argv[1:]
 snakemake = SimpleNamespace(
-    input=SimpleNamespace(mosaic=mosaic, truth=truth), log=[out + "/log"], threads=1,
-    output=SimpleNamespace(**{k: f"{out}/{k}" for k in ("embedding", "history", "imputation")}),
+    input=SimpleNamespace(mosaic=mosaic, truth=truth, labels=[]), log=[out + "/log"], threads=1,
+    output=SimpleNamespace(**{k: f"{out}/{k}" for k in ("embedding", "history", "imputation", "model")}),
     params=SimpleNamespace(settings=SETTINGS, not_here=""), resources=SimpleNamespace(mem_mb=8000),
     wildcards=SimpleNamespace(method=method, seed="0"),
 )

@@ -112,6 +112,11 @@ DIAGONAL = {"batch1": ["atac", "protein"], "batch2": ["rna", "atac"], "batch3": 
         ("totalvi", lambda m: m, "it has no model of atac, only of rna, protein"),
         ("totalvi", lambda m: without(m, "protein", "atac"), "it is a model of RNA and protein, and one of the two is missing"),
         (
+            "totalvi",
+            lambda m: replace(without(m, "atac"), obs=m.obs.assign(batch="all")),
+            "in batch all only some cells have protein, and it would take the others' for zeros",
+        ),
+        (
             "midas",
             lambda m: replace(m, likelihoods={"protein": "normal"}),
             "it needs counts, which the values of protein are not",

@@ -59,7 +59,7 @@ def run(mosaic: Mosaic, seed: int, latent_dim: int = 50, balance: bool = True, *
         adata = ad.AnnData(sp.csr_matrix(x[has]), obs=mosaic.obs.loc[has, ["batch"]], var=var)
         n = min(100, *(size - 1 for size in adata.shape))
         if m == "atac":
-            scglue.data.lsi(adata, n_components=n, use_highly_variable=False, random_state=seed)
+            scglue.data.lsi(adata, n_components=n, use_highly_variable=False, n_iter=15, random_state=seed)
         else:
             read = sc.pp.log1p(sc.pp.normalize_total(adata, copy=True), copy=True)
             sc.pp.scale(read)

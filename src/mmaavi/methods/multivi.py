@@ -50,7 +50,8 @@ def run(mosaic: Mosaic, seed: int, max_epochs: int = 500, early_stopping: bool =
         known = batches_with(mosaic, modality)
         if modality == "rna":
             return model.get_normalized_expression(indices=rows, transform_batch=known, return_numpy=True)
-        of_batch = (model.get_normalized_accessibility(indices=rows, transform_batch=b, return_numpy=True) for b in known)
+        asked = {"indices": rows, "normalize_regions": True, "return_numpy": True}  # as observed: with the regions' own factors
+        of_batch = (model.get_normalized_accessibility(transform_batch=b, **asked) for b in known)
         return sum(of_batch) / len(known)
 
     return Result(

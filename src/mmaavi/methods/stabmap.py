@@ -6,7 +6,8 @@ labels, its linear discriminants) are carried to each other dataset along the sh
 that two neighbours share. Of paths with as few hops, the one whose neighbours share most features is taken. Defaults are
 those of the authors' R package: 50 components, of references and of shared features alike; at most 1000 features, the most
 variable, in the last hop (the components too where there are fewer cells than features, so that least squares has one
-solution); 5 neighbours to impute.
+solution); 5 neighbours to impute. Two things are simpler than there: features are ranked by their variance, not by its excess
+over a trend, and discriminants are those of the components, not of the features.
 """
 
 import networkx as nx
