@@ -1,6 +1,7 @@
 """From published file formats to the prepared mosaic, on miniature files."""
 
 import copy
+from contextlib import closing
 from pathlib import Path
 
 import anndata as ad
@@ -14,9 +15,12 @@ import yaml
 from conftest import ROOT
 from snakemake.utils import validate
 
+from mmaavi import stored
 from mmaavi.dataset import prepare
 from mmaavi.errors import InputError
 from mmaavi.guidance import read_coordinates
+from mmaavi.mosaic import load
+from mmaavi.stored import Aside, in_memory
 
 SCHEMA = ROOT / "workflow/schemas/dataset.schema.yaml"
 
@@ -27,8 +31,8 @@ def config(**entries) -> dict:
     return entries
 
 
-def run(entries: dict, folder: Path, scenario: dict | None = None, assemblies: dict | None = None):
-    return prepare(entries, scenario or {}, lambda path: folder / path, assemblies or {})
+def run(entries: dict, folder: Path, scenario: dict | None = None, assemblies: dict | None = None, aside: Aside | None = None):
+    return prepare(entries, scenario or {}, lambda path: folder / path, assemblies or {}, aside)
 
 
 @pytest.fixture
@@ -230,3 +234,32 @@ def test_the_real_tea_seq_mosaic(mirror):
     sizes = prepared.labels.groupby(["batch", "pattern"]).size()
     assert dict(sizes) == {("test", "protein"): 5048, ("train", "rna+protein"): 1262}
     assert prepared.mosaic.provenance["edges"] == {"rna-protein": 24}
+
+
+@pytest.mark.parametrize("n_held", [0, 1])  # inputs whose counts fit into memory
+def test_counts_that_are_put_aside_make_the_same_mosaic(tmp_path, rng, monkeypatch, n_held):
+    features = {"one": ["g1", "g2", "g3", "g4"], "two": ["g3", "g5", "g1", "g2"], "peaks": ["p1", "p2", "p3"]}
+    n_entries = [0]
+    for name, names in features.items():
+        x = sp.csr_matrix(rng.poisson(0.7, (7, len(names))).astype(np.float32))
+        ad.AnnData(x, pd.DataFrame(index=[f"c{i}" for i in range(7)]), pd.DataFrame(index=names)).write_h5ad(tmp_path / name)
+        n_entries.append(x.nnz)
+    inputs = [
+        {"reader": "h5ad", "modality": m, "counts": counts, "batch": batch}
+        for m, counts, batch in [("rna", "one", "b1"), ("rna", "two", "b2"), ("atac", "peaks", "b1")]
+    ]
+    entries = config(inputs=inputs, modalities={"rna": {"join": "common"}, "atac": {}}, drop_empty=True, graph=[])
+    scenario = {"hide": {"b1": ["atac"]}} if n_held else {}
+    expected = run(entries, tmp_path, scenario)
+    monkeypatch.setattr(stored, "BLOCK_ENTRIES", 4)
+    with closing(Aside(tmp_path, n_entries[n_held] * stored.BYTES_HELD / 2**30)) as aside:
+        prepared = run(entries, tmp_path, scenario, aside=aside)
+        assert prepared.mosaic.on_disk
+        for got, wanted in ((prepared.mosaic, expected.mosaic), (prepared.truth, expected.truth)):
+            assert got.measured.equals(wanted.measured)
+            assert got.obs.equals(wanted.obs)
+            for m, x in wanted.counts.items():
+                np.testing.assert_array_equal(in_memory(got.counts[m]).toarray(), x.toarray())
+                assert got.var[m].equals(wanted.var[m])
+        prepared.mosaic.save(tmp_path / "mosaic.h5mu")
+    assert load(tmp_path / "mosaic.h5mu").n_features == expected.mosaic.n_features

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -12,11 +13,13 @@ from mmaavi.cell_values import BLOCK_CELLS, read_ahead, shuffled_blocks, shuffle
 from mmaavi.data import COPIES, MosaicData
 from mmaavi.estimator import MMAAVI
 from mmaavi.features import fit_scaling
+from mmaavi.markers import measured_by_cluster
 from mmaavi.methods import pca
 from mmaavi.mosaic import Mosaic, load
 from mmaavi.principal_axes import principal_axes
 from mmaavi.settings import Settings
 from mmaavi.stored import BYTES_AN_ENTRY, StoredCounts, column_sizes, in_memory, row_blocks, row_sums
+from mmaavi.summary import blocks
 
 
 @pytest.fixture(scope="module")
@@ -210,3 +213,13 @@ def test_blocks_stay_together_and_windows_are_shuffled():
 def test_reading_gives_the_mosaic_back(mosaic, on_disk):
     for m, x in on_disk.in_memory().counts.items():
         assert (in_memory(x) != mosaic.counts[m]).nnz == 0
+
+
+def test_summary_and_markers_are_those_of_the_mosaic_in_memory(mosaic, on_disk, small_blocks):
+    nothing = {False: mosaic.take(mosaic.cells[:0]), True: on_disk.take(mosaic.cells[:0])}
+    got, wanted = (blocks(m, nothing[m.on_disk]) for m in (on_disk, mosaic))
+    pd.testing.assert_frame_equal(got, wanted)
+    groups = pd.Series(pd.Categorical(np.array(["a", "b", None])[np.arange(len(mosaic.cells)) % 3]), mosaic.cells)
+    for m in mosaic.modalities:
+        for got, wanted in zip(*(measured_by_cluster(x, m, groups) for x in (on_disk, mosaic)), strict=True):
+            pd.testing.assert_frame_equal(got, wanted, rtol=1e-6)

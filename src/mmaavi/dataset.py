@@ -11,6 +11,7 @@ from .inputs import read_dataset, reader_settings
 from .mosaic import Mosaic
 from .readers import Locate
 from .recipes import link
+from .stored import Aside
 from .variable_features import highly_variable
 
 
@@ -37,7 +38,9 @@ class Prepared:
     assemblies: pd.DataFrame
 
 
-def prepare(config: dict, scenario: dict, locate: Locate, assemblies: dict[str, pd.DataFrame]) -> Prepared:
+def prepare(
+    config: dict, scenario: dict, locate: Locate, assemblies: dict[str, pd.DataFrame], aside: Aside | None = None
+) -> Prepared:
     """Read, change by the scenario, link and check a dataset.
 
     Parameters
@@ -50,13 +53,15 @@ def prepare(config: dict, scenario: dict, locate: Locate, assemblies: dict[str, 
         Gives the file of a path in the config.
     assemblies
         Name -> gene coordinates, for the assembly check.
+    aside
+        Where counts are put that would be too many in memory; the mosaic reads them from there.
 
     Raises
     ------
     InputError
         For files, columns, batches, modalities or counts that are not as the config says.
     """
-    mosaic, labels = read_dataset(config, locate)
+    mosaic, labels = read_dataset(config, locate, aside)
     if "remove" in scenario:
         if not labels.shape[1]:
             raise InputError("'remove' needs labels, which the dataset does not have")

@@ -97,7 +97,7 @@ def page_data(
     """
     embedding, labels, umap = embedding[mosaic.cells], labels.loc[mosaic.cells], umap.loc[mosaic.cells]
     clusters = pd.Series(embedding.obsm["mmaavi_c"].argmax(axis=1), mosaic.cells)
-    shown = subsample(mosaic, most_cells)
+    shown = subsample(mosaic, most_cells).in_memory()
     shown = shown.take(np.random.default_rng(0).permutation(len(shown.cells)))  # no group is drawn on top of another
     part = embedding[shown.cells]
     colourings = {

@@ -4,13 +4,16 @@ from dataclasses import replace
 
 import anndata as ad
 import pandas as pd
+import scipy.sparse as sp
+from anndata.abc import CSRDataset
 
 from .errors import InputError, listing, nearest
 from .mosaic import Mosaic, from_parts
 from .readers import Locate, read_part
+from .stored import Aside
 
 
-def read_dataset(config: dict, locate: Locate) -> tuple[Mosaic, pd.DataFrame]:
+def read_dataset(config: dict, locate: Locate, aside: Aside | None = None) -> tuple[Mosaic, pd.DataFrame]:
     """The mosaic of a dataset config, as measured, and its labels.
 
     Parameters
@@ -19,6 +22,8 @@ def read_dataset(config: dict, locate: Locate) -> tuple[Mosaic, pd.DataFrame]:
         A validated dataset config (``workflow/schemas/dataset.schema.yaml``).
     locate
         Gives the file of a path in the config.
+    aside
+        Where counts are put that would be too many in memory; by default all of them stay there.
 
     Returns
     -------
@@ -34,9 +39,11 @@ def read_dataset(config: dict, locate: Locate) -> tuple[Mosaic, pd.DataFrame]:
     for entry in entries:
         if entry["modality"] not in parts:
             raise InputError(f"an input names a modality '{entry['modality']}'; {nearest(entry['modality'], parts)}")
-        part = read_part(locate, entry["modality"], entry["reader"], **reader_settings(entry))
-        parts[entry["modality"]].append(_with_batch(part, entry))
-        _check_ids(parts[entry["modality"]][-1], entry)
+        part = _with_batch(read_part(locate, entry["modality"], entry["reader"], **reader_settings(entry)), entry)
+        parts[entry["modality"]].append(part)
+        _check_ids(part, entry)
+        if aside is not None:
+            part.X = aside.put(sp.csr_matrix(part.X))
     for m, given in parts.items():
         if not given:
             raise InputError(f"modality '{m}' has no input; add one, or take it out of 'modalities'")
@@ -46,7 +53,7 @@ def read_dataset(config: dict, locate: Locate) -> tuple[Mosaic, pd.DataFrame]:
         raise InputError(f"'batches' names values that no input has: {listing(unknown)}; {nearest(unknown[0], sorted(known))}")
     for part in (part for given in parts.values() for part in given):
         part.obs["batch"] = part.obs["batch"].replace(merged)
-    joined = {m: _stack(m, given, config["modalities"][m]["join"]) for m, given in parts.items()}
+    joined = {m: _stack(m, given, config["modalities"][m]["join"], aside) for m, given in parts.items()}
     mosaic = from_parts(joined)
     labels = pd.DataFrame(index=mosaic.cells)
     for name, spec in config["labels"].items():
@@ -120,7 +127,7 @@ def _with_batch(part: ad.AnnData, entry: dict) -> ad.AnnData:
     return part
 
 
-def _stack(modality: str, parts: list[ad.AnnData], join: str) -> ad.AnnData:
+def _stack(modality: str, parts: list[ad.AnnData], join: str, aside: Aside | None) -> ad.AnnData:
     """The cells of all inputs of a modality, which must have the same features, or are cut to those in common."""
     features = parts[0].var_names
     for part in parts[1:]:
@@ -136,4 +143,9 @@ def _stack(modality: str, parts: list[ad.AnnData], join: str) -> ad.AnnData:
         raise InputError(
             f"the inputs of modality '{modality}' have no feature in common; check their names, or count peaks in common"
         )
-    return parts[0] if len(parts) == 1 else ad.concat([p[:, features] for p in parts], join="outer", merge="first")
+    if len(parts) == 1:
+        return parts[0]
+    if not any(isinstance(p.X, CSRDataset) for p in parts):
+        return ad.concat([p[:, features] for p in parts], join="outer", merge="first")
+    tables = ad.concat([ad.AnnData(obs=p.obs, var=p.var)[:, features] for p in parts], join="outer", merge="first")
+    return ad.AnnData(aside.stack([(p.X, p.var_names.get_indexer(features)) for p in parts]), tables.obs, tables.var)

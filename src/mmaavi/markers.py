@@ -11,6 +11,7 @@ from .differential import DRAWS_AT_ONCE, PSEUDO_SHARE
 from .estimator import MMAAVI
 from .mosaic import Mosaic
 from .normalisation import log_normalised, median_depth
+from .stored import row_blocks
 
 DIFFERENTIAL = [
     "modality", "group", "n_cells", "reference", "feature", "mean_group", "mean_reference", "difference", "unit", "probability",
@@ -125,11 +126,15 @@ def measured_by_cluster(mosaic: Mosaic, modality: str, groups: pd.Series) -> tup
     x = mosaic.counts[modality][here]
     codes = groups.reindex(mosaic.cells).cat.codes.to_numpy()[here]
     known = np.flatnonzero(codes >= 0)
-    member = sp.csr_array((np.ones(len(known)), (codes[known], known)), shape=(len(groups.cat.categories), len(codes)))
-    size = member.sum(axis=1)[:, None]
-    logged = log_normalised(x, median_depth(x)) if mosaic.likelihood_of(modality) in COUNTED else x
+    member = sp.csc_array((np.ones(len(known)), (codes[known], known)), shape=(len(groups.cat.categories), len(codes)))
+    depth = median_depth(x) if mosaic.likelihood_of(modality) in COUNTED else None
+    total, found = np.zeros((2, member.shape[0], x.shape[1]))
+    for rows, block in row_blocks(x):
+        values = block if depth is None else log_normalised(block, depth)
+        total += (member[:, rows] @ values).toarray()
+        found += (member[:, rows] @ (block != 0)).toarray()
     with np.errstate(invalid="ignore"):  # 0 / 0: not measured
-        mean, share = ((member @ values).toarray() / size for values in (logged, x != 0))
+        mean, share = (values / member.sum(axis=1)[:, None] for values in (total, found))
     return tuple(pd.DataFrame(v, groups.cat.categories, mosaic.var[modality].index) for v in (mean, share))
 
 

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 from .errors import InputError, listing, nearest
 from .files import reading, replacing
-from .stored import BYTES_AN_ENTRY, Counts, StoredCounts, in_memory, spread_rows, write_blocks
+from .stored import BYTES_AN_ENTRY, Counts, StoredCounts, in_memory, row_blocks, spread_rows, write_blocks
 
 md.set_options(pull_on_update=False)
 
@@ -185,7 +185,7 @@ class Mosaic:
                 mdata.write_h5mu(partial)
                 with h5py.File(partial, "r+") as file:
                     for node, values in on_disk.items():
-                        write_blocks(values, file[node], "X")
+                        write_blocks((block for _, block in row_blocks(values)), file[node], "X")
 
 
 def load(path: str | Path, guidance_key: str = "guidance", memory_gib: float = math.inf) -> Mosaic:

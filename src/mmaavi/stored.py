@@ -1,7 +1,8 @@
 """Counts that stay on disk: rows and columns are chosen now, and read when they are needed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anndata as ad
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 BLOCK_ENTRIES = 2**24  # of a block of rows: 128 MiB as a CSR matrix
 LARGEST_GAP = 3  # rows
+BYTES_HELD = 8  # by an entry in memory: float32 and its column
 BYTES_AN_ENTRY = 32  # of counts in a training: the mosaic's own, and two copies on the device, as counts and as inputs
 
 
@@ -141,10 +143,44 @@ def column_sizes(x: Counts) -> np.ndarray:
     return sum((np.bincount(b.indices, minlength=x.shape[1]) for _, b in row_blocks(x)), np.zeros(x.shape[1], dtype=int))
 
 
-def write_blocks(x: StoredCounts, group: h5py.Group, name: str) -> None:
+def write_blocks(blocks: Iterable[sp.csr_array], group: h5py.Group, name: str) -> CSRDataset:
     """Write a matrix over the member ``name`` of a group, one block of rows after the other."""
-    for rows, block in row_blocks(x):
-        if rows.start == 0:
+    for n, block in enumerate(blocks):
+        if n == 0:
             ad.io.write_elem(group, name, sp.csr_matrix(block), dataset_kwargs={"indptr_dtype": np.int64})
         else:
             ad.io.sparse_dataset(group[name]).append(sp.csr_matrix(block))
+    return ad.io.sparse_dataset(group[name])
+
+
+class Aside:
+    """Counts of several inputs: in memory while they take little of it together, in one file beyond that.
+
+    Parameters
+    ----------
+    folder
+        Of the file, which is there for as long as the counts are needed.
+    memory_gib
+        What all counts in memory may take together.
+    """
+
+    def __init__(self, folder: str | Path, memory_gib: float):
+        self._left = memory_gib * 2**30 / BYTES_HELD
+        self._file = h5py.File(Path(folder) / "counts.h5", "w")
+
+    def put(self, x: sp.csr_matrix) -> sp.csr_matrix | CSRDataset:
+        """The matrix as it is, or in the file where it is too much beside those before."""
+        self._left -= x.nnz
+        return x if self._left >= 0 else self._write([x])
+
+    def stack(self, parts: list[tuple[sp.csr_matrix | CSRDataset, np.ndarray]]) -> CSRDataset:
+        """The rows of all matrices, below each other in the file, each with the columns that are named beside it."""
+        counts = [(spread_rows(x, np.arange(x.shape[0]), x.shape[0]), columns) for x, columns in parts]
+        return self._write(block[:, columns] for x, columns in counts for _, block in row_blocks(x))
+
+    def close(self) -> None:
+        """Give up what is in the file."""
+        self._file.close()
+
+    def _write(self, blocks: Iterable[sp.csr_array]) -> CSRDataset:
+        return write_blocks(blocks, self._file, str(len(self._file)))

@@ -6,6 +6,8 @@ import scipy.sparse as sp
 
 from .methods import unsupported
 from .mosaic import Mosaic
+from .normalisation import median_depth
+from .stored import column_sizes
 
 MEASURED, HIDDEN, ABSENT = "measured", "hidden", "absent"
 
@@ -33,9 +35,9 @@ def blocks(mosaic: Mosaic, truth: Mosaic) -> pd.DataFrame:
                 has = ((of.obs["batch"] == batch) & of.measured[m]).to_numpy()
                 if has.any():
                     state, x = name, of.counts[m][np.flatnonzero(has)]
-            depth = float(np.median(x.sum(axis=1))) if x.shape[0] else np.nan
-            density = x.nnz / max(x.shape[0] * x.shape[1], 1)
-            rows.append((batch, m, state, x.shape[0], len(np.unique(x.indices)), depth, density))
+            depth, sizes = median_depth(x) if x.shape[0] else np.nan, column_sizes(x)
+            density = sizes.sum() / max(x.shape[0] * x.shape[1], 1)
+            rows.append((batch, m, state, x.shape[0], np.count_nonzero(sizes), depth, density))
     return pd.DataFrame(rows, columns=["batch", "modality", "state", "cells", "features", "depth", "density"])
 
 

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from .errors import InputError
 from .mosaic import Mosaic
 from .normalisation import log_normalised, median_depth
+from .stored import in_memory
 
 FEWEST = 2
 NO_COUNTS = frozenset({"normal", "zero_inflated_log_normal"})
@@ -42,7 +43,7 @@ def highly_variable(mosaic: Mosaic, modality: str, flavor: str, n_top: int | Non
     if mosaic.likelihood_of(modality) in NO_COUNTS:
         raise InputError(f"'select' ranks counts, and '{modality}' has none ({mosaic.likelihood_of(modality)}); leave it out")
     has = mosaic.measured[modality].to_numpy()
-    x = mosaic.counts[modality][has]
+    x = in_memory(mosaic.counts[modality][has])
     if n_top is not None and n_top > x.shape[1]:
         raise InputError(f"'select' of '{modality}' asks for {n_top} features of {x.shape[1]}; ask for fewer, or leave it out")
     if flavor == "pearson_residuals" and n_top is None:

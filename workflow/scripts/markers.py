@@ -14,10 +14,14 @@ from mmaavi.markers import clusters, differential_features
 from mmaavi.mosaic import load
 from mmaavi.peak_links import peak_links
 
+SHARE_OF_VALUES = 0.25  # of the job's memory; a mosaic of more stays on disk
+
 log_to(snakemake.log[0])
 torch.set_num_threads(snakemake.threads)
 asked = snakemake.params.asked
-mosaic, truth = load(snakemake.input.mosaic), load(snakemake.input.truth, guidance_key="links")
+memory_gib = snakemake.resources.mem_mb / 1024 * SHARE_OF_VALUES
+mosaic = load(snakemake.input.mosaic, memory_gib=memory_gib)
+truth = load(snakemake.input.truth, guidance_key="links", memory_gib=memory_gib)
 labels = read_labels(snakemake.input.labels)
 adata = read_embedding(snakemake.input.embedding, labels.index)
 model = MMAAVI.load(snakemake.input.model)
