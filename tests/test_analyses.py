@@ -53,6 +53,9 @@ def test_a_removed_population_is_compared_with_all_of_its_cells(scores):
     purity = table[table["panel"] == "purity of B\ncut"].iloc[0]
     assert (purity["before"], purity["after"]) == pytest.approx((0.85, 0.45))
     assert len(table) == 2  # and the total
+    unknown = removed_populations(of_runs(scores, RUNS), {"other": {"b1": ["C"]}}, "full")
+    assert set(unknown["panel"]) == {"total\nother"}
+    assert unknown["after"].isna().all()
 
 
 def known() -> pd.DataFrame:
@@ -82,6 +85,8 @@ def test_a_plan_counts_each_run_once_and_leaves_out_those_that_are_done():
     assert table["to_do"].to_dict() == {"one": 1, "two": 1, "all": 2}
     assert table.loc["all", "hours"] == pytest.approx(200 / 3600)
     assert table.loc["all", "unknown"] == 0
+    nothing_known = plan({"one": [Run("d", "full", "pca", "default", 0)], "none": []}, set(), known()).set_index("experiment")
+    assert nothing_known["disk_gib"].fillna(-1).to_dict() == {"one": -1, "none": 0, "all": -1}
 
 
 def test_earlier_runs_are_read_from_results_and_from_the_reference(tmp_path):

@@ -113,6 +113,9 @@ def test_a_run_agrees_with_itself_as_reference_and_says_what_moved(project):
     reference.mkdir(parents=True)
     summary = pd.read_csv(project / "results/tables/summary.tsv", sep="\t")
     summary.to_csv(reference / "summary.tsv", sep="\t", index=False)
+    transfer = pd.read_csv(project / "results/tables/transfer.tsv", sep="\t")
+    assert set(transfer["variant"]) == {"labels030", "default"}
+    transfer.to_csv(reference / "transfer.tsv", sep="\t", index=False)
     command = [sys.executable, "-m", "snakemake", "compare", "--quiet", "all", *OPTIONS]
     same = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     assert same.returncode == 0, same.stdout + same.stderr
@@ -121,3 +124,8 @@ def test_a_run_agrees_with_itself_as_reference_and_says_what_moved(project):
     other = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     assert other.returncode != 0
     assert "-0.200" in other.stdout
+    assert "transfer_accuracy" not in other.stdout
+    summary.to_csv(reference / "summary.tsv", sep="\t", index=False)
+    transfer.assign(mean=transfer["mean"] + 0.2).to_csv(reference / "transfer.tsv", sep="\t", index=False)
+    labels = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert "transfer_accuracy" in labels.stdout

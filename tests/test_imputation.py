@@ -61,6 +61,14 @@ def test_neighbours_are_those_that_have_the_modality(mosaic):
     np.testing.assert_allclose(imputed, np.tile(shares.mean(axis=0), (2, 1)), rtol=1e-6)  # 3 cells: all are neighbours
 
 
+def test_values_with_a_sign_are_averaged_as_they_are(hidden):
+    seen, truth = (replace(m, likelihoods={"atac": "normal"}) for m in hidden)
+    seen = replace(seen, counts=seen.counts | {"atac": seen.counts["atac"] * -1.0})
+    mean = seen.counts["atac"][np.flatnonzero(seen.measured["atac"])].toarray().mean(axis=0)
+    imputed = knn_imputed(seen, np.zeros((len(seen.cells), 2)), truth.cells[:1], "atac", n_neighbours=len(seen.cells))
+    np.testing.assert_allclose(imputed[0], mean, rtol=1e-5)
+
+
 def test_nothing_hidden_gives_no_scores(mosaic):
     truth = replace(mosaic, counts={m: sp.csr_array(x.shape) for m, x in mosaic.counts.items()}).take(mosaic.cells[:0])
     assert imputation_scores(mosaic, truth, Result(np.zeros((len(mosaic.cells), 2)))) == []

@@ -5,6 +5,7 @@ from scipy.spatial.distance import cdist
 from sklearn.metrics import silhouette_score
 
 from mmaavi import metrics
+from mmaavi.scores import AGGREGATES, BATCH, BIO, MOSAIC, summarise
 
 
 def cells(rng, separation: float, shift: float, n: int = 240):
@@ -30,7 +31,7 @@ def test_good_embeddings_score_above_bad_ones(rng):
     unmixed[:, 2] += 8 * (batch == "x")
     good = by_metric(metrics.integration_scores(x, labels, batch, batch, unmixed))
     bad = by_metric(metrics.integration_scores(unmixed, labels, batch, batch, unmixed))
-    for metric in [*metrics.BIO, *metrics.BATCH, *metrics.AGGREGATES, *metrics.MOSAIC]:
+    for metric in [*BIO, *BATCH, *AGGREGATES, *MOSAIC]:
         assert good[metric].value > bad[metric].value, metric
         assert good[metric].note == "", metric
 
@@ -38,7 +39,7 @@ def test_good_embeddings_score_above_bad_ones(rng):
 def test_the_total_weighs_the_families_as_scib_metrics_does(rng, unmixed):
     x, labels, batch = cells(rng, separation=3, shift=1)
     scores = by_metric(metrics.integration_scores(x, labels, batch, batch, unmixed))
-    bio, correction = (np.mean([scores[m].value for m in family]) for family in (metrics.BIO, metrics.BATCH))
+    bio, correction = (np.mean([scores[m].value for m in family]) for family in (BIO, BATCH))
     assert scores["total"].value == pytest.approx(0.6 * bio + 0.4 * correction)
     assert scores["silhouette_label"].value == pytest.approx((silhouette_score(x, labels) + 1) / 2, abs=1e-4)
 
@@ -107,11 +108,11 @@ def test_matching_is_zero_for_the_same_points_and_half_by_chance(rng):
 
 def test_the_interval_is_students(rng):
     table = pd.DataFrame({"method": "m", "seed": [0, 1, 2], "value": [0.1, 0.2, 0.6]})
-    (row,) = metrics.summarise(table, ["method"]).to_dict("records")
+    (row,) = summarise(table, ["method"]).to_dict("records")
     half = 4.302653 * np.std([0.1, 0.2, 0.6], ddof=1) / np.sqrt(3)
     assert row["mean"] == pytest.approx(0.3)
     assert row["high"] - row["mean"] == pytest.approx(half, rel=1e-5)
-    single = metrics.summarise(table.iloc[:1], ["method"]).iloc[0]
+    single = summarise(table.iloc[:1], ["method"]).iloc[0]
     assert single["n_seeds"] == 1
     assert np.isnan(single["low"])
 

@@ -3,7 +3,6 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
-from mmaavi.metrics import AGGREGATES, BATCH, BIO, IMPUTATION, MOSAIC, TRUTH
 from mmaavi.plots.ablation import differences
 from mmaavi.plots.attention import attention_heatmaps
 from mmaavi.plots.components import component_losses
@@ -17,6 +16,7 @@ from mmaavi.plots.style import COLOURS, colours_of, save
 from mmaavi.plots.transfer import confusion, transfer_groups, transfer_umap
 from mmaavi.plots.umap import umap_grid
 from mmaavi.plots.volcano import volcano
+from mmaavi.scores import AGGREGATES, BATCH, BIO, IMPUTATION, MOSAIC, TRUTH
 
 NAMES = AGGREGATES | BIO | BATCH | MOSAIC | TRUTH | IMPUTATION
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from .metrics import summarise
+from .scores import summarise
 
 RUN = ["dataset", "scenario", "method", "variant", "seed"]
 SERIES = ["method", "variant", "panel", "x"]
@@ -88,6 +88,7 @@ def removed_populations(scores: pd.DataFrame, removed: dict[str, dict[str, list[
         for metric, group, what in [*asked, ("total", "all", "total")]:
             rows = scores[(scores["metric"] == metric) & (scores["group"] == group)]
             mean = rows.groupby(["scenario", "method", "variant"], sort=False)["value"].mean()
-            pair = pd.DataFrame({"before": mean.get(whole), "after": mean.get(scenario)}).dropna(how="all")
+            none = mean.iloc[:0].droplevel("scenario")
+            pair = pd.DataFrame({"before": mean.get(whole, none), "after": mean.get(scenario, none)}).dropna(how="all")
             tables.append(pair.reset_index().assign(panel=f"{what}\n{scenario}"))
     return pd.concat(tables, ignore_index=True)

@@ -73,7 +73,9 @@ class MMAAVI:
         mosaic
             The cells. A MuData (see :func:`mmaavi.mosaic.from_mudata`) gets the results in place (see :meth:`annotate`).
         labels
-            Labels by cell id, missing where not known: semi-supervised training. Without them none are used.
+            Labels by cell id, missing where not known: semi-supervised training. How common each is among the labelled cells is
+            expected of all others too (p(c) of the mixture), little being left for cells of none (``new_1``, ...). Without
+            labels none are used.
         progress
             Show a progress bar on a terminal.
         checkpoint

@@ -47,10 +47,12 @@ def imputation_scores(mosaic: Mosaic, truth: Mosaic, result: Result, seed: int =
         hidden = np.sort(np.random.default_rng(seed).permutation(hidden)[:MOST_CELLS])
         known = mosaic.take(truth.cells[hidden])
         values = in_memory(truth.counts[m][hidden])
-        real = log_normalised(values, 1e4) if values.data.min(initial=0) >= 0 else values
+        signed = mosaic.likelihood_of(m) == "normal"
+        real = values if signed else log_normalised(values, 1e4)
         imputed = result.impute(known, m) if result.impute else knn_imputed(mosaic, result.embedding, known.cells, m)
         scores += _scores(m, real, imputed)
-        profile = sum(_shares(block).sum(axis=0) for _, block in row_blocks(mosaic.counts[m])) / mosaic.measured[m].sum()
+        blocks = (block if signed else _shares(block) for _, block in row_blocks(mosaic.counts[m]))
+        profile = sum(block.sum(axis=0) for block in blocks) / mosaic.measured[m].sum()
         scores += _scores(f"{m}: {MEAN}", real, np.broadcast_to(profile, real.shape))
     return scores
 
@@ -58,13 +60,16 @@ def imputation_scores(mosaic: Mosaic, truth: Mosaic, result: Result, seed: int =
 def knn_imputed(
     mosaic: Mosaic, embedding: np.ndarray, cells: pd.Index, modality: str, n_neighbours: int = N_NEIGHBOURS
 ) -> np.ndarray:
-    """Mean share of each feature in the nearest cells that have the modality, of shape (len(cells), G_m)."""
+    """Mean share of each feature in the nearest cells that have the modality, of shape (len(cells), G_m); its mean value where
+    values have a sign.
+    """
     has = mosaic.measured[modality].to_numpy()
     model = NearestNeighbors(n_neighbors=min(n_neighbours, int(has.sum())), algorithm="brute").fit(embedding[has])
     near = model.kneighbors(embedding[mosaic.cells.get_indexer(cells)], return_distance=False)  # (n, k)
     n, k = near.shape
     average = sp.csr_array((np.full(n * k, 1 / k), near.ravel(), np.arange(0, n * k + 1, k)), shape=(n, int(has.sum())))
-    return (average @ _shares(mosaic.counts[modality][has])).toarray()
+    values = in_memory(mosaic.counts[modality][has])
+    return (average @ (values if mosaic.likelihood_of(modality) == "normal" else _shares(values))).toarray()
 
 
 def _shares(x: sp.csr_array) -> sp.csr_array:

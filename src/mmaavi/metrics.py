@@ -12,35 +12,11 @@ import numpy as np
 import pandas as pd
 import scib_metrics
 from scib_metrics.nearest_neighbors import NeighborsResults, pynndescent
-from scipy.stats import t
 from sklearn.metrics import pairwise_distances_chunked
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
-from .scores import Score, attempt
+from .scores import AGGREGATES, BATCH, BIO, TRUTH, Score, attempt, no_scores
 
-BIO = {
-    "isolated_labels": "Isolated labels",
-    "leiden_nmi": "Leiden NMI",
-    "leiden_ari": "Leiden ARI",
-    "silhouette_label": "Silhouette label",
-    "clisi": "cLISI",
-}
-BATCH = {
-    "bras": "BRAS",
-    "ilisi": "iLISI",
-    "kbet": "kBET",
-    "graph_connectivity": "Graph connectivity",
-    "pcr": "PCR comparison",
-}
-AGGREGATES = {"bio": "Bio conservation", "batch": "Batch correction", "total": "Total"}
-MOSAIC = {"ilisi_pattern": "iLISI of patterns", "label_transfer": "Label transfer"}
-TRUTH = {"foscttm": "FOSCTTM", "matching": "Match in 10"}
-IMPUTATION = {
-    "impute_feature": "Spearman by feature",
-    "impute_cell": "Spearman by cell",
-    "impute_auroc": "AUROC in a cell",
-}
-LOWER_IS_BETTER = frozenset({"foscttm"})
 BIO_SHARE = 0.6  # of the total, as scib-metrics weighs it
 
 MOST_EXACT = 50_000  # cells; of more, neighbours are approximate, and scores that compare all pairs are of a sample
@@ -113,11 +89,6 @@ def sampled(labels: np.ndarray, batch: np.ndarray, seed: int = 0) -> np.ndarray:
     rank = pd.Series(order).groupby(stratum.to_numpy()[order]).cumcount()  # of each cell among those of its stratum
     size = stratum.value_counts().reindex(stratum.to_numpy()[order]).to_numpy()
     return np.sort(order[rank.to_numpy() < np.ceil(size * N_SAMPLED / len(labels))])
-
-
-def no_scores(note: str) -> list[Score]:
-    """All scores of an integration as missing, for one reason."""
-    return [Score(m, "all", np.nan, note) for m in [*AGGREGATES, *BIO, *BATCH, *MOSAIC]]
 
 
 def neighbours(x: np.ndarray, n_neighbors: int) -> NeighborsResults:
@@ -235,26 +206,3 @@ def _ranks_of_match(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return (distances < own[:, None]).sum(axis=1)
 
     return np.concatenate(list(pairwise_distances_chunked(x, y, reduce_func=rank, working_memory=256)))
-
-
-def summarise(scores: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Mean over seeds with a 95% interval (Student's t); the interval is missing for a single seed.
-
-    Parameters
-    ----------
-    scores
-        Tidy rows with the columns ``by``, ``seed`` and ``value``.
-    by
-        Columns that name what is averaged.
-
-    Returns
-    -------
-    ``by``, ``mean``, ``low``, ``high``, ``n_seeds``.
-    """
-    groups = scores.groupby(by, sort=False, dropna=False)["value"]
-    table = groups.agg(["mean", "std", "count"]).reset_index()
-    with np.errstate(invalid="ignore"):
-        half = t.ppf(0.975, table["count"] - 1) * table["std"] / np.sqrt(table["count"])
-    return (
-        table.assign(low=table["mean"] - half, high=table["mean"] + half).rename(columns={"count": "n_seeds"}).drop(columns="std")
-    )

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from .metrics import AGGREGATES
 from .plots.style import named
+from .scores import AGGREGATES
 
 
 def headline(summary: pd.DataFrame) -> pd.DataFrame:

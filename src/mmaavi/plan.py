@@ -64,7 +64,7 @@ def plan(experiments: dict[str, list[Run]], done: set[Run], known: pd.DataFrame)
     Returns
     -------
     ``experiment, runs, first_here`` (not named by an experiment above), ``to_do``, ``hours`` of these on the machine of the
-    earlier runs, ``disk_gib``, and ``unknown``: runs of methods that never ran.
+    earlier runs, ``disk_gib``, and ``unknown``: runs of methods that never ran. Hours and disk are missing where no run tells.
     """
     seen: set[Run] = set()
     rows, all_costs = [], []
@@ -80,4 +80,5 @@ def plan(experiments: dict[str, list[Run]], done: set[Run], known: pd.DataFrame)
 
 
 def _sums(cost: pd.DataFrame) -> tuple[int, float, float, int]:
-    return len(cost), cost["seconds"].sum() / 3600, cost["gib"].sum(), int(cost["seconds"].isna().sum())
+    hours, gib = (cost[measure].sum(min_count=min(len(cost), 1)) for measure in ("seconds", "gib"))
+    return len(cost), hours / 3600, gib, int(cost["seconds"].isna().sum())

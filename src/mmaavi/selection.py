@@ -28,7 +28,9 @@ def validation_losses(
 def choose_components(losses: pd.DataFrame) -> int:
     """The K with the smallest mean + standard deviation over seeds of the best validation loss; the least K of several.
 
-    ``losses`` has the columns ``n_components, seed, loss``.
+    ``losses`` has the columns ``n_components, seed, loss``. A K of fewer seeds than others, some of whose fits failed, is not
+    taken: its deviation says too little.
     """
-    by_k = losses.groupby("n_components")["loss"]
-    return int((by_k.mean() + by_k.std().fillna(0)).idxmin())
+    by_k = losses.groupby("n_components")["loss"].agg(["mean", "std", "size"])
+    whole = by_k[by_k["size"] == by_k["size"].max()]
+    return int((whole["mean"] + whole["std"].fillna(0)).idxmin())

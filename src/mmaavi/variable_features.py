@@ -4,7 +4,6 @@ import warnings
 
 import anndata as ad
 import numpy as np
-import scanpy as sc
 import scipy.sparse as sp
 
 from .errors import InputError
@@ -48,6 +47,8 @@ def highly_variable(mosaic: Mosaic, modality: str, flavor: str, n_top: int | Non
         raise InputError(f"'select' of '{modality}' asks for {n_top} features of {x.shape[1]}; ask for fewer, or leave it out")
     if flavor == "pearson_residuals" and n_top is None:
         raise InputError(f"'select' of '{modality}' needs 'n_top' with the flavor 'pearson_residuals'")
+    import scanpy as sc  # slow to import: only for modalities that are cut
+
     batch = mosaic.obs.loc[has, ["batch"]].astype("category")
     several = "batch" if batch["batch"].nunique() > 1 else None
     values = x if flavor == "pearson_residuals" else log_normalised(x, median_depth(x))

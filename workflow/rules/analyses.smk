@@ -43,10 +43,9 @@ def drawn_runs(wildcards):
 
 
 def drawn_transfers(wildcards):
-    """(run, number of labelled cells) of a label transfer."""
-    asked = labelled_runs(config["experiments"][wildcards.experiment], list(DATASETS), config["variants"])
+    """(run, number of labelled cells) of a label transfer, as a figure shows them."""
     drawn = set(drawn_runs(wildcards))
-    return [(run, n) for run, n in asked if run in drawn]
+    return [(run, n) for run, n in transfers_of(wildcards.experiment) if run in drawn]
 
 
 def middle_n(wildcards):

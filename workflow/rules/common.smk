@@ -211,6 +211,13 @@ def experiments_of(analysis):
     return [name for name, experiment in config["experiments"].items() if experiment["analysis"] == analysis]
 
 
+def transfers_of(experiment):
+    """(run, number of labelled cells) of a label transfer."""
+    runs = set(EXPERIMENTS[experiment])
+    asked = labelled_runs(config["experiments"][experiment], list(DATASETS), config["variants"])
+    return [(run, n) for run, n in asked if run in runs]
+
+
 def datasets_of(experiment):
     """The datasets that an experiment has runs on."""
     return list(dict.fromkeys(run.dataset for run in EXPERIMENTS[experiment]))

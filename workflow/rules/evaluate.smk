@@ -53,6 +53,7 @@ rule tables:
         benchmarks=[f"{run.folder}/benchmark.tsv" for run in SCORED],
         embeddings=[f"{run.folder}/embedding.h5ad" for run in SCORED],
         jobs=list(job_benchmarks().values()),
+        transfers=[f"{run.folder}/transfer_n{n}.tsv" for name in experiments_of("transfer") for run, n in transfers_of(name)],
     output:
         scores=report(
             "results/tables/scores.tsv",
@@ -65,6 +66,12 @@ rule tables:
             caption="../report/summary_table.rst",
             category="Tables",
             labels={"table": "mean and interval over seeds"},
+        ),
+        transfer=report(
+            "results/tables/transfer.tsv",
+            caption="../report/transfer_table.rst",
+            category="Tables",
+            labels={"table": "transferred labels, mean and interval over seeds"},
         ),
         cost=report(
             "results/tables/cost.tsv",

@@ -46,7 +46,8 @@ rule plan:
 
 rule compare:
     input:
-        summary="results/tables/summary.tsv",
+        "results/tables/summary.tsv",
+        "results/tables/transfer.tsv",
     log:
         "logs/compare.log",
     localrule: True
@@ -54,7 +55,7 @@ rule compare:
         "../../envs/main.yaml"
     threads: 1
     params:
-        reference=str(ROOT / "resources/reference_results/summary.tsv"),
+        reference=[str(ROOT / f"resources/reference_results/{name}.tsv") for name in ("summary", "transfer")],
     message:
         "This run beside the reference results:"
     script:

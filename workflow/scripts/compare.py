@@ -8,7 +8,11 @@ from mmaavi.logs import log_to
 from mmaavi.reference import compare
 
 log_to(snakemake.log[0])
-table = compare(*(pd.read_csv(path, sep="\t") for path in (snakemake.input.summary, snakemake.params.reference)))
+fresh, reference = (
+    pd.concat([pd.read_csv(path, sep="\t") for path in paths], ignore_index=True)
+    for paths in (snakemake.input, snakemake.params.reference)
+)
+table = compare(fresh, reference)
 moved = table[table["moved"]].drop(columns="moved")
 if table.empty:
     print("None of these runs is among the reference results.")

@@ -4,9 +4,9 @@ import pandas as pd
 
 from mmaavi import analyses
 from mmaavi.logs import log_to
-from mmaavi.metrics import AGGREGATES, MOSAIC
 from mmaavi.plots.ablation import differences
 from mmaavi.plots.style import save
+from mmaavi.scores import AGGREGATES, MOSAIC
 
 log_to(snakemake.log[0])
 scores = analyses.of_runs(pd.read_csv(snakemake.input.scores, sep="\t"), snakemake.params.runs)

@@ -5,9 +5,9 @@ import pandas as pd
 from mmaavi.analyses import of_runs, panels, series, share_with
 from mmaavi.embedding import read_labels
 from mmaavi.logs import log_to
-from mmaavi.metrics import AGGREGATES, MOSAIC
 from mmaavi.plots.curves import curves
 from mmaavi.plots.style import save
+from mmaavi.scores import AGGREGATES, MOSAIC
 
 log_to(snakemake.log[0])
 scores = of_runs(pd.read_csv(snakemake.input.scores, sep="\t"), snakemake.params.runs)

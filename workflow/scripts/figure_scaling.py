@@ -5,9 +5,9 @@ import pandas as pd
 from mmaavi.analyses import of_runs, panels, series
 from mmaavi.embedding import read_labels
 from mmaavi.logs import log_to
-from mmaavi.metrics import AGGREGATES
 from mmaavi.plots.curves import curves
 from mmaavi.plots.style import save
+from mmaavi.scores import AGGREGATES
 
 TIME, MEMORY = "fitting time, seconds", "peak memory of the job, GiB"
 

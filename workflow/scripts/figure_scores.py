@@ -4,9 +4,9 @@ import pandas as pd
 
 from mmaavi.analyses import RUN, of_runs
 from mmaavi.logs import log_to
-from mmaavi.metrics import summarise
 from mmaavi.plots.scores import score_panels
 from mmaavi.plots.style import save
+from mmaavi.scores import summarise
 
 log_to(snakemake.log[0])
 scores = of_runs(pd.read_csv(snakemake.input.scores, sep="\t"), snakemake.params.runs)

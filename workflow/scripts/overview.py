@@ -12,8 +12,8 @@ import torch
 from mmaavi.analyses import RUN, of_runs
 from mmaavi.files import replacing
 from mmaavi.logs import log_to
-from mmaavi.metrics import summarise
 from mmaavi.overview import embedded, headline, not_scored
+from mmaavi.scores import summarise
 
 LIBRARIES = ("snakemake", "torch", "scanpy", "anndata", "mudata", "scib-metrics", "numpy", "pandas")
 

@@ -7,7 +7,8 @@ import pandas as pd
 from mmaavi.embedding import halves_of, read_embedding, read_labels
 from mmaavi.files import write_table
 from mmaavi.logs import log_to
-from mmaavi.metrics import integration_scores, matching_scores, no_scores
+from mmaavi.metrics import integration_scores, matching_scores
+from mmaavi.scores import no_scores
 
 log_to(snakemake.log[0])
 # Every run of a dataset compiles the same kernels: keep them.

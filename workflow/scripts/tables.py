@@ -1,11 +1,11 @@
-"""All scores as one tidy table, their mean and interval over seeds, and the time and memory of each run."""
+"""All scores as one tidy table, their mean and interval over seeds, those of labels too, and the time and memory of each run."""
 
 import pandas as pd
 
 from mmaavi.embedding import read_run
 from mmaavi.files import write_table
 from mmaavi.logs import log_to
-from mmaavi.metrics import no_scores, summarise
+from mmaavi.scores import no_scores, summarise
 
 log_to(snakemake.log[0])
 RUN = ["dataset", "scenario", "method", "variant"]
@@ -16,6 +16,10 @@ for run, last_line in snakemake.params.failed:
 scores = pd.concat(tables, ignore_index=True)
 write_table(scores, snakemake.output.scores, index=False)
 write_table(summarise(scores, [*RUN, "metric", "group"]), snakemake.output.summary, index=False, float_format="%.4f")
+nothing = pd.DataFrame(columns=[*RUN, "seed", "n_labelled", "metric", "group", "value"])
+labels = pd.concat([pd.read_csv(path, sep="\t") for path in dict.fromkeys(snakemake.input.transfers)] or [nothing])
+by = [*RUN, "n_labelled", "metric", "group"]
+write_table(summarise(labels, by), snakemake.output.transfer, index=False, float_format="%.4f")
 
 rows = []
 for run, benchmark, embedding in zip(snakemake.params.runs, snakemake.input.benchmarks, snakemake.input.embeddings, strict=True):

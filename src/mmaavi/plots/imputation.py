@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..imputation import MEAN
-from ..metrics import IMPUTATION
+from ..scores import IMPUTATION
 from .style import COLOURS, named
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..metrics import AGGREGATES, BATCH, BIO
+from ..scores import AGGREGATES, BATCH, BIO
 from .style import named
 from .words import in_words
 
@@ -20,7 +20,7 @@ def score_table(summary: pd.DataFrame, title: str) -> Figure:
     Parameters
     ----------
     summary
-        ``method, variant, metric, group, mean, low, high, n_seeds`` of one mosaic, as :func:`mmaavi.metrics.summarise` gives it.
+        ``method, variant, metric, group, mean, low, high, n_seeds`` of one mosaic, as :func:`mmaavi.scores.summarise` gives it.
         Methods without a total (not run, or failed) are left out.
     title
         Of the dataset.

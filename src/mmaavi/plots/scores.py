@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..metrics import AGGREGATES, BATCH, BIO, IMPUTATION, LOWER_IS_BETTER, MOSAIC, TRUTH
+from ..scores import AGGREGATES, BATCH, BIO, IMPUTATION, LOWER_IS_BETTER, MOSAIC, TRUTH
 from .style import COLOURS, named
 
 
@@ -14,7 +14,7 @@ def score_panels(summary: pd.DataFrame, scores: pd.DataFrame, title: str) -> Fig
     Parameters
     ----------
     summary
-        ``method, variant, metric, group, mean, low, high, n_seeds``, as :func:`mmaavi.metrics.summarise` gives it.
+        ``method, variant, metric, group, mean, low, high, n_seeds``, as :func:`mmaavi.scores.summarise` gives it.
     scores
         The same before averaging, with ``seed``, ``value`` and ``note``. Methods that were not run, or failed, are named below
         the panels with the reason.
