@@ -11,6 +11,7 @@ from .words import in_words
 CONTROLS = ("shuffled", "cell_type")
 FAMILIES = {"bio": (BIO, "#0072B2"), "batch": (BATCH, "#D55E00")}
 TOTAL = "0.35"
+DARK = 0.6  # of the colour scale: beyond it, text is white
 ROW = 0.32  # inches
 
 
@@ -98,13 +99,13 @@ def ranking(summary: pd.DataFrame, title: str) -> Figure:
     total, rank = total.loc[order], rank.loc[order]
     figure = Figure(figsize=(1.15 * total.shape[1] + 3.2, ROW * len(order) + 1.2), layout="constrained")
     axes = figure.subplots(1, 2, width_ratios=[total.shape[1], 1.3], sharey=True)
-    axes[0].imshow(total, cmap="Blues", aspect="auto", vmin=total.min().min() - 0.1, vmax=1.0)
+    image = axes[0].imshow(total, cmap="Blues", aspect="auto", vmin=total.min().min() - 0.1, vmax=1.0)
     for i, name in enumerate(order):
         for j, value in enumerate(total.loc[name]):
             text = "-" if np.isnan(value) else f"{value:.3f}  #{rank.iloc[i, j]:.0f}"
-            axes[0].text(
-                j, i, text, ha="center", va="center", fontsize=7, fontweight="bold" if rank.iloc[i, j] == 1 else "normal"
-            )
+            ink = "white" if image.norm(value) > DARK else "black"
+            weight = "bold" if rank.iloc[i, j] == 1 else "normal"
+            axes[0].text(j, i, text, ha="center", va="center", fontsize=7, fontweight=weight, color=ink)
         axes[1].barh(i, mean_rank[name], height=0.6, color=TOTAL, alpha=0.45)
         axes[1].text(
             0.08, i, f"{mean_rank[name]:.1f}" + ("" if rank.loc[name].notna().all() else " of some"), va="center", fontsize=7
