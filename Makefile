@@ -13,7 +13,7 @@ demo: $(READY)
 	@echo "Open the report: $(CURDIR)/results/report.html"
 
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slurm: $(READY) # as root; starts a SLURM of one node; ten to twenty minutes
 	MMAAVI_TEST_SLURM=1 $(BIN)/pytest tests/slurm

@@ -15,7 +15,14 @@ from mmaavi.mosaic import Mosaic, from_parts
 
 ROOT = Path(__file__).parents[1]
 SCHEMAS = ROOT / "workflow/schemas"
+# Whole workflows and trainings, the longest first: begun last, one of two processes would wait for them.
+LONG = ("workflow", "faults", "analyses_in_the_workflow", "analysis", "methods_in_the_workflow", "own_data", "train", "metrics")
 torch.set_num_threads(1)  # the tests' models are small: a second thread would only wait
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {f"test_{name}.py": i for i, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path.name, len(LONG)))
 
 
 def small_mosaic(n_cells: int = 300, n_genes: int = 40, n_proteins: int = 10, seed: int = 0) -> Mosaic:
