@@ -20,7 +20,8 @@ prefix = snakemake.output.mosaic.removesuffix(f"results/{wildcards.dataset}/{wil
 assemblies = {name: read_coordinates(prefix + path) for name, path in params.assemblies.items()}
 memory_gib = snakemake.resources.mem_mb / 1024 * SHARE_OF_COUNTS
 # Beside the mosaic: what is temporary elsewhere may lie in memory.
-with TemporaryDirectory(prefix=".counts", dir=Path(snakemake.output.mosaic).parent) as folder, closing(Aside(folder, memory_gib)) as aside:
+temporary = TemporaryDirectory(prefix=".counts", dir=Path(snakemake.output.mosaic).parent)
+with temporary as folder, closing(Aside(folder, memory_gib)) as aside:
     prepared = prepare(params.dataset, params.scenario, lambda path: Path(prefix + params.files[path]), assemblies, aside)
     logging.info("%s", prepared.labels.groupby(["batch", "pattern"]).size().to_string())
     logging.info("features: %s, edges: %s", prepared.mosaic.n_features, prepared.mosaic.provenance["edges"])
