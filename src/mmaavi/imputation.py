@@ -16,6 +16,7 @@ from .stored import in_memory, row_blocks
 N_NEIGHBOURS = 15
 MOST_CELLS = 1000  # scored, drawn at random where more were hidden
 FEATURES_AT_ONCE = 2000
+SIGNED = "normal"  # the likelihood of values with a sign
 MEAN = "mean profile"  # the baseline: every cell gets the mean of all measured cells
 
 
@@ -47,12 +48,11 @@ def imputation_scores(mosaic: Mosaic, truth: Mosaic, result: Result, seed: int =
         hidden = np.sort(np.random.default_rng(seed).permutation(hidden)[:MOST_CELLS])
         known = mosaic.take(truth.cells[hidden])
         values = in_memory(truth.counts[m][hidden])
-        signed = mosaic.likelihood_of(m) == "normal"
-        real = values if signed else log_normalised(values, 1e4)
+        real = values if mosaic.likelihood_of(m) == SIGNED else log_normalised(values, 1e4)
         imputed = result.impute(known, m) if result.impute else knn_imputed(mosaic, result.embedding, known.cells, m)
         scores += _scores(m, real, imputed)
-        blocks = (block if signed else _shares(block) for _, block in row_blocks(mosaic.counts[m]))
-        profile = sum(block.sum(axis=0) for block in blocks) / mosaic.measured[m].sum()
+        shares = (_shares(block, mosaic.likelihood_of(m)) for _, block in row_blocks(mosaic.counts[m]))
+        profile = sum(block.sum(axis=0) for block in shares) / mosaic.measured[m].sum()
         scores += _scores(f"{m}: {MEAN}", real, np.broadcast_to(profile, real.shape))
     return scores
 
@@ -68,11 +68,13 @@ def knn_imputed(
     near = model.kneighbors(embedding[mosaic.cells.get_indexer(cells)], return_distance=False)  # (n, k)
     n, k = near.shape
     average = sp.csr_array((np.full(n * k, 1 / k), near.ravel(), np.arange(0, n * k + 1, k)), shape=(n, int(has.sum())))
-    values = in_memory(mosaic.counts[modality][has])
-    return (average @ (values if mosaic.likelihood_of(modality) == "normal" else _shares(values))).toarray()
+    return (average @ _shares(in_memory(mosaic.counts[modality][has]), mosaic.likelihood_of(modality))).toarray()
 
 
-def _shares(x: sp.csr_array) -> sp.csr_array:
+def _shares(x: sp.csr_array, likelihood: str) -> sp.csr_array:
+    """Each row over its sum; values with a sign, which have no depth, as they are."""
+    if likelihood == SIGNED:
+        return x
     return sp.csr_array(sp.diags_array(1 / np.maximum(x.sum(axis=1), 1e-12)) @ x)
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 BLOCK_ENTRIES = 2**24  # of a block of rows: 128 MiB as a CSR matrix
 LARGEST_GAP = 3  # rows
+READ_GIB = 2  # of a training's counts: a mosaic of more stays on disk where it is only looked at
 BYTES_HELD = 8  # by an entry in memory: float32 and its column
 BYTES_AN_ENTRY = 32  # of counts in a training: the mosaic's own, and two copies on the device, as counts and as inputs
 

@@ -10,12 +10,11 @@ from mmaavi.logs import log_to
 from mmaavi.mosaic import load
 from mmaavi.plots.style import save
 from mmaavi.plots.umap import umap_grid
-
-MEMORY_GIB = 2  # of counts; those of a mosaic of more stay on disk
+from mmaavi.stored import READ_GIB
 
 log_to(snakemake.log[0])
 method, title, page = snakemake.params.method, snakemake.params.title, snakemake.output.page
-mosaic, labels = load(snakemake.input.mosaic, memory_gib=MEMORY_GIB), read_labels(snakemake.input.labels)
+mosaic, labels = load(snakemake.input.mosaic, memory_gib=READ_GIB), read_labels(snakemake.input.labels)
 umap = pd.read_csv(snakemake.input.umap, sep="\t", dtype={"cell": str}).set_index("cell")
 umap = umap[umap["method"] == method]
 embedding, model = read_embedding(snakemake.input.embedding, mosaic.cells), MMAAVI.load(snakemake.input.model)

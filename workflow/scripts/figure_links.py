@@ -9,15 +9,14 @@ from mmaavi.mosaic import load
 from mmaavi.peak_links import genes_and_peaks
 from mmaavi.plots.genome import genome_tracks
 from mmaavi.plots.style import save
-
-MEMORY_GIB = 2  # of counts; those of a mosaic of more stay on disk
+from mmaavi.stored import READ_GIB
 
 log_to(snakemake.log[0])
 asked = snakemake.params.asked
 links = read_table(snakemake.input.links)
 tables = (pd.DataFrame(),) * 3  # of genes, peaks and accessibility: without links there need not be any
 if len(links):
-    mosaic, labels = load(snakemake.input.mosaic, memory_gib=MEMORY_GIB), read_labels(snakemake.input.labels)
+    mosaic, labels = load(snakemake.input.mosaic, memory_gib=READ_GIB), read_labels(snakemake.input.labels)
     adata = read_embedding(snakemake.input.embedding, labels.index)
     groups = clusters(adata.obsm["mmaavi_c"], labels, asked["smallest"], asked["most_clusters"])
     genes, peaks = genes_and_peaks(mosaic)

@@ -9,13 +9,12 @@ from mmaavi.logs import log_to
 from mmaavi.mosaic import load
 from mmaavi.plots.mosaic import mosaic_blocks
 from mmaavi.plots.style import save
-
-MEMORY_GIB = 2  # of counts; those of a mosaic of more stay on disk
+from mmaavi.stored import READ_GIB
 
 log_to(snakemake.log[0])
 params, wildcards = snakemake.params, snakemake.wildcards
-mosaic = load(snakemake.input.mosaic, memory_gib=MEMORY_GIB)
-truth = load(snakemake.input.truth, guidance_key="links", memory_gib=MEMORY_GIB)
+mosaic = load(snakemake.input.mosaic, memory_gib=READ_GIB)
+truth = load(snakemake.input.truth, guidance_key="links", memory_gib=READ_GIB)
 labels = read_labels(snakemake.input.labels)
 assemblies = pd.read_csv(snakemake.input.assemblies, sep="\t", index_col="assembly")
 name = f"{wildcards.dataset} / {wildcards.scenario}"
