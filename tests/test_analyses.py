@@ -6,6 +6,7 @@ import pytest
 from mmaavi import analyses
 from mmaavi.analyses import of_runs, panels, removed_populations, series, share_with
 from mmaavi.experiments import Run
+from mmaavi.overview import packages
 from mmaavi.plan import earlier_runs, estimates, plan
 from mmaavi.reference import compare
 
@@ -50,12 +51,19 @@ def test_differences_are_paired_by_seed(scores):
 
 def test_a_removed_population_is_compared_with_all_of_its_cells(scores):
     table = removed_populations(of_runs(scores, RUNS), {"cut": {"b1": ["B"], "b2": ["B"]}}, "full").query("variant == 'default'")
-    purity = table[table["panel"] == "purity of B\ncut"].iloc[0]
-    assert (purity["before"], purity["after"]) == pytest.approx((0.85, 0.45))
-    assert len(table) == 2  # and the total
+    purity = table[table["panel"] == "purity of B\ncut"].set_index("when")
+    assert purity["mean"].to_dict() == pytest.approx({"before": 0.85, "after": 0.45})
+    # Two values 0.1 apart: the 97.5% point of Student's t with one degree of freedom times 0.05.
+    assert (purity["high"] - purity["mean"]).to_numpy() == pytest.approx(12.7062 * 0.05, rel=1e-4)
+    assert len(table) == 4  # and the total
     unknown = removed_populations(of_runs(scores, RUNS), {"other": {"b1": ["C"]}}, "full")
     assert set(unknown["panel"]) == {"total\nother"}
-    assert unknown["after"].isna().all()
+    assert set(unknown["when"]) == {"before"}
+
+
+def test_each_method_is_named_with_what_it_ran_with():
+    cost = pd.DataFrame({"method": ["glue", "glue", "pca", "uinmf"], "packages": ["scglue 0.4.1", "scglue 0.4.1", "", np.nan]})
+    assert packages(cost) == {"GLUE": "scglue 0.4.1"}
 
 
 def known() -> pd.DataFrame:

@@ -3,6 +3,7 @@
 import inspect
 import re
 from dataclasses import replace
+from importlib.metadata import version
 from importlib.util import find_spec
 
 import numpy as np
@@ -182,6 +183,14 @@ def test_every_environment_holds_the_packages_of_its_methods():
         names = {re.split("[= ]", p)[0] for part in pinned for p in ([part] if isinstance(part, str) else part)}
         for package in availability.declared(method, "PACKAGES", ()):
             assert distribution.get(package, package) in names, method
+
+
+def test_the_packages_of_a_method_are_kept_with_their_versions(monkeypatch):
+    from mmaavi.methods import pca
+
+    assert methods.versions("pca") == ""
+    monkeypatch.setattr(pca, "PACKAGES", ("sklearn", "scipy"), raising=False)
+    assert methods.versions("pca") == f"scikit-learn {version('scikit-learn')}, scipy {version('scipy')}"
 
 
 def test_what_is_not_installed_is_named(monkeypatch):

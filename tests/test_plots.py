@@ -1,8 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 from matplotlib.colors import to_rgb
 
+from mmaavi.configuration import read_config
 from mmaavi.plots.ablation import differences
 from mmaavi.plots.attention import attention_heatmaps
 from mmaavi.plots.components import component_losses
@@ -37,6 +39,24 @@ def test_a_value_keeps_its_colour_whatever_else_is_drawn(labels):
     colours = colours_of(labels["cell_type"])
     assert list(colours) == ["B", "T"]
     assert len(set(COLOURS)) == len(COLOURS) > 15
+    known = {"T": COLOURS[0], "NK": COLOURS[1]}
+    assert colours_of(labels["cell_type"], known) == {"B": COLOURS[1], "T": COLOURS[0]}
+    many = pd.Series([f"{i:02d}" for i in range(len(COLOURS) + 1)] + ["T"])
+    colours = colours_of(many, known)
+    assert colours["T"] == COLOURS[0]
+    assert set(colours.values()) == set(COLOURS)  # and none but T has the first
+
+
+def test_labels_have_one_colour_in_all_datasets():
+    known = read_config(ROOT / "config/colours.yaml", ROOT / "workflow/schemas/colours.schema.yaml")
+    assert set(known.values()) <= set(COLOURS)
+    quickstart = ["B", "CD4 T", "CD8 T", "DC", "Mono", "NK", "other", "other T"]
+    teaseq = [
+        "B.Activated", "B.Naive", "DC.Myeloid", "Mono.CD14", "Mono.CD16", "NK", "Platelets", "T.CD4.Memory", "T.CD4.Naive",
+        "T.CD8.Effector", "T.CD8.Naive",
+    ]  # fmt: skip
+    for names in (quickstart, teaseq):
+        assert len({known[name] for name in names}) == len(names)
 
 
 def test_umaps_are_joined_by_cell_id(labels, rng):
@@ -177,9 +197,11 @@ def test_the_chosen_number_of_components_is_marked():
 
 
 def test_populations_show_before_and_after():
-    table = pd.DataFrame({"method": ["mmaavi"], "variant": "default", "panel": "purity of B", "before": 0.9, "after": 0.4})
-    figure = population_panels(table, "Title")
-    assert {float(line.get_xdata()[0]) for line in figure.axes[0].lines if len(line.get_xdata()) == 1} == {0.9, 0.4}
+    table = pd.DataFrame({"method": "mmaavi", "variant": "default", "panel": "purity of B", "when": ["before", "after"]})
+    table = table.assign(mean=[0.9, 0.4], low=[0.85, np.nan], high=[0.95, np.nan])
+    lines = [line.get_xdata() for line in population_panels(table, "Title").axes[0].lines]
+    assert {float(x[0]) for x in lines if len(x) == 1} == {0.9, 0.4}
+    assert [0.85, 0.95] in [list(x) for x in lines if len(x) == 2]
 
 
 def test_imputation_shows_the_baseline_and_says_where_nothing_was_hidden():

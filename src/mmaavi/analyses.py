@@ -66,7 +66,7 @@ def differences(scores: pd.DataFrame, names: dict[str, str], reference: tuple[st
 
 
 def removed_populations(scores: pd.DataFrame, removed: dict[str, dict[str, list[str]]], whole: str) -> pd.DataFrame:
-    """How far a population is kept apart, with all of its cells and after some batches lost theirs; means over seeds.
+    """How far a population is kept apart, with all of its cells and after some batches lost theirs; 95% intervals over seeds.
 
     Parameters
     ----------
@@ -79,16 +79,14 @@ def removed_populations(scores: pd.DataFrame, removed: dict[str, dict[str, list[
 
     Returns
     -------
-    ``method, variant, panel, before, after``: purity (share of a cell's nearest cells that have its label) of the label, and
-    the total of all cells, for each scenario.
+    ``method, variant, panel, when ('before' or 'after'), mean, low, high, n_seeds``: purity (share of a cell's nearest cells that
+    have its label) of the label, and the total of all cells, for each scenario. What was not run is left out.
     """
     tables = []
     for scenario, by_batch in removed.items():
         asked = [("purity", label, f"purity of {label}") for label in dict.fromkeys(sum(by_batch.values(), []))]
         for metric, group, what in [*asked, ("total", "all", "total")]:
-            rows = scores[(scores["metric"] == metric) & (scores["group"] == group)]
-            mean = rows.groupby(["scenario", "method", "variant"], sort=False)["value"].mean()
-            none = mean.iloc[:0].droplevel("scenario")
-            pair = pd.DataFrame({"before": mean.get(whole, none), "after": mean.get(scenario, none)}).dropna(how="all")
-            tables.append(pair.reset_index().assign(panel=f"{what}\n{scenario}"))
-    return pd.concat(tables, ignore_index=True)
+            rows = scores[(scores["metric"] == metric) & (scores["group"] == group)].dropna(subset="value")
+            when = rows["scenario"].map({whole: "before", scenario: "after"})
+            tables.append(rows.assign(panel=f"{what}\n{scenario}", when=when).dropna(subset="when"))
+    return summarise(pd.concat(tables), ["method", "variant", "panel", "when"])

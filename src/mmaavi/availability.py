@@ -1,7 +1,8 @@
-"""Which methods can run here, in which environment, and which runs were tried and failed: read without running any."""
+"""What the package states without being run: where methods can run, constants that captions name, and which runs failed."""
 
 import ast
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,22 @@ from typing import Any
 from .experiments import PACKAGE, Run
 
 
+def constants(module: str) -> dict[str, Any]:
+    """The constants of a module, read from its text: Snakemake may run where what it imports is not installed, or slow to load.
+
+    Those whose value is not written out are left out.
+    """
+    found = {}
+    for node in ast.parse((PACKAGE / module).read_text()).body:
+        if isinstance(node, ast.Assign) and (name := ast.unparse(node.targets[0])).isupper():
+            with suppress(ValueError):
+                found[name] = ast.literal_eval(node.value)
+    return found
+
+
 def declared(method: str, name: str, default: Any) -> Any:
-    """A constant of a method's file, read from its text: Snakemake may run where what the file imports is not installed."""
-    for node in ast.parse((PACKAGE / f"methods/{method}.py").read_text()).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
-            return ast.literal_eval(node.value)
-    return default
+    """A constant of a method's file."""
+    return constants(f"methods/{method}.py").get(name, default)
 
 
 def environment(method: str) -> str:

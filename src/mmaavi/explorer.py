@@ -2,6 +2,7 @@
 
 import base64
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -22,7 +23,7 @@ from bokeh.resources import INLINE
 from .estimator import CELLS_AT_ONCE, MMAAVI
 from .mosaic import Mosaic
 from .normalisation import log_normalised
-from .plots.style import COLOURS, MISSING, colours_of
+from .plots.style import COLOURS, MISSING, NO_COLOURS, colours_of
 from .scenarios import subsample
 
 MOST_CELLS = 20_000  # more are not fluent in every browser
@@ -75,6 +76,7 @@ def page_data(
     model: MMAAVI,
     most_cells: int = MOST_CELLS,
     feature_bytes: int = FEATURE_BYTES,
+    known: Mapping[str, str] = NO_COLOURS,
 ) -> PageData:
     """Colourings of a mosaic's cells, joined by cell id.
 
@@ -94,6 +96,8 @@ def page_data(
         Where there are more, as many are drawn at random, with the same share from each batch.
     feature_bytes
         What the features may take: those whose expected values vary most between clusters, as many of each modality.
+    known
+        Colours of labels that are the same in all datasets.
     """
     embedding, labels, umap = embedding[mosaic.cells], labels.loc[mosaic.cells], umap.loc[mosaic.cells]
     clusters = pd.Series(embedding.obsm["mmaavi_c"].argmax(axis=1), mosaic.cells)
@@ -102,7 +106,7 @@ def page_data(
     part = embedding[shown.cells]
     colourings = {
         "Cells": {
-            **{_heading(name): categories(values, shown.cells) for name, values in labels.items()},
+            **{_heading(name): categories(values, shown.cells, known) for name, values in labels.items()},
             "mmAAVI cluster": categories(clusters, shown.cells),
             "Leiden cluster": categories(umap["cluster"].astype(int), shown.cells),
             "mmAAVI confidence": numbers(part.obsm["mmaavi_c"].max(axis=1), "largest mixture responsibility"),
@@ -125,9 +129,9 @@ def _heading(name: str) -> str:
     return {"pattern": "Measured modalities"}.get(name, name.replace("_", " ").capitalize())
 
 
-def categories(values: pd.Series, cells: pd.Index) -> dict:
+def categories(values: pd.Series, cells: pd.Index, known: Mapping[str, str] = NO_COLOURS) -> dict:
     """Colouring of some cells by a category; its colours are those that all cells have in other figures."""
-    colours = colours_of(values)
+    colours = colours_of(values, known)
     names, inks = list(map(str, colours)), list(colours.values())
     codes = pd.Categorical(values.loc[cells], categories=list(colours)).codes.astype(int)
     if len(names) > STEPS:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .plots.style import named
+from .plots.style import method_name, named
 from .scores import AGGREGATES
 
 
@@ -35,6 +35,13 @@ def not_scored(scores: pd.DataFrame) -> pd.DataFrame:
     table = named(scores[scores["note"].astype(str).str.match("not run: |failed: ")])
     table = table[["dataset", "scenario", "name", "note"]].drop_duplicates()
     return table.set_axis(["Dataset", "Scenario", "Method", "Reason"], axis=1)
+
+
+def packages(cost: pd.DataFrame) -> dict[str, str]:
+    """Method -> the packages that its runs say they used, with their versions; of methods that use any beyond the main stack."""
+    table = cost.dropna(subset="packages")[["method", "packages"]].drop_duplicates()
+    table = table[table["packages"] != ""]
+    return {method_name(method): "; ".join(used) for method, used in table.groupby("method", sort=False)["packages"]}
 
 
 def embedded(path: str) -> str:

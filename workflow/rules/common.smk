@@ -10,7 +10,7 @@ ROOT = Path(workflow.basedir).parent
 sys.path.insert(0, str(ROOT / "src"))  # scripts inherit this path, in every environment
 
 from mmaavi import sources
-from mmaavi.availability import environment, failures, not_installed
+from mmaavi.availability import constants, environment, failures, not_installed
 from mmaavi.configuration import checked, read_config
 from mmaavi.errors import InputError, nearest
 from mmaavi.experiments import (
@@ -47,6 +47,7 @@ def dataset_file(entry):
 try:  # what users can get wrong ends in one message
     config |= checked(config, SCHEMAS / "config.schema.yaml", *reversed(workflow.configfiles))
     ASSEMBLIES = read_config(ROOT / "config/assemblies.yaml", SCHEMAS / "assemblies.schema.yaml")
+    COLOURS = read_config(ROOT / "config/colours.yaml", SCHEMAS / "colours.schema.yaml")
     DATASET_FILES = {dataset_file(entry).stem: dataset_file(entry) for entry in config["datasets"]}
     if len(DATASET_FILES) < len(config["datasets"]):
         raise InputError(
@@ -87,6 +88,10 @@ EXPERIMENTS = {name: expand(experiment, list(DATASETS)) for name, experiment in 
 FAILED = failures(RUNS) if config["failed"] == "show" else {}
 RUNS = [run for run in RUNS if run not in FAILED]
 EXPERIMENTS = {name: [run for run in runs if run not in FAILED] for name, runs in EXPERIMENTS.items()}
+
+
+# What captions say of how it was done is read from where it is done.
+SCORING = {name: constants(f"{name}.py") for name in ("imputation", "metrics", "transfer")}
 
 
 # Analyses that read training logs, transferred labels or the model: their runs are not scored for them.

@@ -57,6 +57,8 @@ rule figure_experiment:
         reference=lambda wildcards: list(reference_of(wildcards.experiment)),
         learners=lambda wildcards: sorted({run.variant for run in drawn_runs(wildcards) if learns_from_labels(run)}),
         n=middle_n,
+        asked=SCORING,
+        colours=COLOURS,
         methods=lambda wildcards: [name_of(run) for run in closer_look(wildcards)],
         code=lambda wildcards: script_hash(f"figure_{wildcards.figure}.py"),
     message:

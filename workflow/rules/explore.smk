@@ -25,6 +25,7 @@ rule explore:
         method=explored_method,
         title=title_of,
         citation=citation_of,
+        colours=COLOURS,
         page=file_hash(*(ROOT / "src/mmaavi").glob("explorer.*")),
         code=script_hash("explore.py"),
     message:

@@ -46,6 +46,8 @@ rule figure_umap:
         title=title_of,
         citation=citation_of,
         methods=shown_methods,
+        colours=COLOURS,
+        seeds=lambda wildcards: sorted({run.seed for run in shown_runs(wildcards)}),
         code=script_hash("figure_umap.py"),
     message:
         "Drawing the UMAPs of {wildcards.dataset}/{wildcards.scenario}"
@@ -134,6 +136,7 @@ rule figure_scores:
         title=title_of,
         citation=citation_of,
         runs=compared_runs,
+        asked=SCORING,
         code=script_hash("figure_scores.py"),
     message:
         "Drawing the scores of {wildcards.dataset}/{wildcards.scenario}"

@@ -18,7 +18,10 @@ mosaic, labels = load(snakemake.input.mosaic, memory_gib=READ_GIB), read_labels(
 umap = pd.read_csv(snakemake.input.umap, sep="\t", dtype={"cell": str}).set_index("cell")
 umap = umap[umap["method"] == method]
 embedding, model = read_embedding(snakemake.input.embedding, mosaic.cells), MMAAVI.load(snakemake.input.model)
-data = page_data(mosaic, labels, umap, embedding, model)
-save(umap_grid(umap, labels, [method], f"The interactive page: {page}\n{title}"), [snakemake.output.preview])
+data = page_data(mosaic, labels, umap, embedding, model, known=snakemake.params.colours)
+save(
+    umap_grid(umap, labels, [method], f"The interactive page: {page}\n{title}", snakemake.params.colours),
+    [snakemake.output.preview],
+)
 with replacing(page) as partial:
     partial.write_text(explorer_page(data, title, snakemake.params.citation), encoding="utf-8")

@@ -19,5 +19,5 @@ title = f"{snakemake.params.title}\n{method_name(snakemake.params.methods[0])}"
 if "not_run" in adata.uns:
     figure = in_words(title, f"not run: {adata.uns['not_run']}")
 else:
-    figure = transfer_umap(umap_and_clusters(adata.obsm["X_emb"], labels.index), cells, title)
+    figure = transfer_umap(umap_and_clusters(adata.obsm["X_emb"], labels.index), cells, title, snakemake.params.colours)
 save(figure, snakemake.output)

@@ -10,4 +10,4 @@ from mmaavi.plots.umap import umap_grid
 log_to(snakemake.log[0])
 labels = read_labels(snakemake.input.labels)
 umap = pd.read_csv(snakemake.input.umap, sep="\t", dtype={"cell": str}).set_index("cell")
-save(umap_grid(umap, labels, snakemake.params.methods, snakemake.params.title), snakemake.output)
+save(umap_grid(umap, labels, snakemake.params.methods, snakemake.params.title, snakemake.params.colours), snakemake.output)

@@ -15,7 +15,7 @@ from mmaavi.embedding import read_labels, save_embedding, save_not_run
 from mmaavi.files import write_table
 from mmaavi.imputation import imputation_scores
 from mmaavi.logs import log_to
-from mmaavi.methods import load_method, unsupported
+from mmaavi.methods import load_method, unsupported, versions
 from mmaavi.mosaic import load
 from mmaavi.scenarios import only, subsample
 
@@ -57,6 +57,7 @@ if "memory_gib" not in can:
 start = time.perf_counter()
 result = method(mosaic, int(snakemake.wildcards.seed), **settings, **can)
 cost = {"seconds": time.perf_counter() - start}
+cost["packages"] = versions(name)
 cost["peak_memory_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # of the job so far
 
 # Only now is the truth read: each half of a cell embedded by itself, for the matching scores.

@@ -12,7 +12,7 @@ import torch
 from mmaavi.analyses import RUN, of_runs
 from mmaavi.files import replacing
 from mmaavi.logs import log_to
-from mmaavi.overview import embedded, headline, not_scored
+from mmaavi.overview import embedded, headline, not_scored, packages
 from mmaavi.scores import summarise
 
 LIBRARIES = ("snakemake", "torch", "scanpy", "anndata", "mudata", "scib-metrics", "numpy", "pandas")
@@ -36,6 +36,7 @@ page = template.render(
     pictures=[embedded(path) for path in snakemake.input.pictures],
     missing=not_scored(scores),
     machine=machine,
+    packages=packages(cost),
     hours=cost["job_seconds"].sum() / 3600,
     n_runs=snakemake.params.n_runs,
 )

@@ -25,12 +25,12 @@ rows = []
 for run, benchmark, embedding in zip(snakemake.params.runs, snakemake.input.benchmarks, snakemake.input.embeddings, strict=True):
     about = read_run(embedding)
     if "not_run" in about:
-        rows.append([*run, None, None, None, f"not run: {about['not_run']}"])
+        rows.append([*run, None, None, None, "", f"not run: {about['not_run']}"])
     else:
         job = pd.read_csv(benchmark, sep="\t").iloc[0]
-        rows.append([*run, float(about["seconds"]), job["s"], job["max_rss"] / 1024, ""])
-rows += [[*run, None, None, None, f"failed: {last_line}"] for run, last_line in snakemake.params.failed]
-columns = [*RUN, "seed", "fit_seconds", "job_seconds", "peak_memory_gib", "note"]
+        rows.append([*run, float(about["seconds"]), job["s"], job["max_rss"] / 1024, about["packages"], ""])
+rows += [[*run, None, None, None, "", f"failed: {last_line}"] for run, last_line in snakemake.params.failed]
+columns = [*RUN, "seed", "fit_seconds", "job_seconds", "peak_memory_gib", "packages", "note"]
 write_table(pd.DataFrame(rows, columns=columns), snakemake.output.cost, index=False, float_format="%.3f")
 
 jobs = pd.concat([pd.read_csv(path, sep="\t").assign(job=job) for job, path in snakemake.params.jobs.items()])

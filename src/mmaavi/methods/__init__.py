@@ -12,6 +12,7 @@
 """
 
 import importlib
+import importlib.metadata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +64,14 @@ def load_method(name: str) -> Callable[..., Result]:
     for package in getattr(module, "PACKAGES", ()):
         importlib.import_module(package)
     return module.run
+
+
+def versions(method: str) -> str:
+    """The packages of a method, as they are named on PyPI, with the versions that are installed here."""
+    packages = getattr(importlib.import_module(f"{__name__}.{method}"), "PACKAGES", ())
+    distributions = importlib.metadata.packages_distributions()
+    names = dict.fromkeys(distributions[package][0] for package in packages)
+    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
 
 
 def unsupported(method: str, mosaic: Mosaic) -> str | None:

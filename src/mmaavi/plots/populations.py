@@ -7,7 +7,7 @@ from .style import COLOURS, named
 
 
 def population_panels(table: pd.DataFrame, title: str) -> Figure:
-    """One panel a score: for each method an open circle with all cells, a filled one after the removal.
+    """One panel a score: for each method an open circle with all cells, a filled one after the removal; bars are 95% intervals.
 
     Parameters
     ----------
@@ -25,14 +25,17 @@ def population_panels(table: pd.DataFrame, title: str) -> Figure:
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
     for axis, panel in zip(axes, panels, strict=False):
-        for row in table[table["panel"] == panel].itertuples():
-            y = -names.index(row.name)
-            axis.plot([row.before, row.after], [y, y], color="0.6", lw=1.2)
-            axis.plot(row.before, y, "o", ms=5, mfc="white", mec=COLOURS[0])
-            axis.plot(row.after, y, "o", ms=5, color=COLOURS[5] if row.after < row.before else COLOURS[0])
+        rows = table[table["panel"] == panel].set_index(["name", "when"])
+        before = rows["mean"].xs("before", level="when") if len(rows) else rows["mean"]
+        for (name, when), row in rows.iterrows():
+            y = -names.index(name) + (0.13 if when == "before" else -0.13)
+            axis.plot([row["low"], row["high"]], [y, y], color="0.6", lw=1.2)
+            fell = when == "after" and row["mean"] < before.get(name, -1)
+            colour = COLOURS[5] if fell else COLOURS[0]
+            axis.plot(row["mean"], y, "o", ms=5, mfc="white" if when == "before" else colour, mec=colour)
         axis.set(title=panel, yticks=[-i for i in range(len(names))], ylim=(-len(names) + 0.4, 0.6), xlim=(0, 1.03))
         axis.set_yticklabels(names)
         axis.grid(axis="x", lw=0.4, color="0.88")
-    figure.supxlabel("open: all cells; filled: after the removal (orange: lower than before)", fontsize=7.5)
+    figure.supxlabel("open: all cells; filled: after the removal (orange: lower); bars: 95% intervals", fontsize=7.5)
     figure.suptitle(title)
     return figure

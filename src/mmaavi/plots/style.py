@@ -1,6 +1,9 @@
 """What all figures share: one colour-blind-safe palette, names of methods, and how a figure is written."""
 
+from collections.abc import Mapping
+from itertools import cycle
 from pathlib import Path
+from types import MappingProxyType
 
 import matplotlib as mpl
 import numpy as np
@@ -29,6 +32,7 @@ COLOURS = [
     "#88CCEE", "#117733", "#999933", "#CC6677", "#882255", "#AA4499", "#44AA99", "#7F7F7F", "#000000",
 ]  # fmt: skip
 MISSING = "#D9D9D9"
+NO_COLOURS: Mapping[str, str] = MappingProxyType({})
 METHOD_NAMES = {
     "mmaavi": "mmAAVI",
     "scmomat": "scMoMaT",
@@ -55,10 +59,15 @@ def save(figure: Figure, paths) -> None:
             )
 
 
-def colours_of(values: pd.Series) -> dict[str, str]:
-    """A colour for each value, by its place in the alphabet, so that a value keeps it in every figure of a dataset."""
+def colours_of(values: pd.Series, known: Mapping[str, str] = NO_COLOURS) -> dict[str, str]:
+    """A colour for each value, in the order of the alphabet, so that a value keeps it in every figure of a dataset.
+
+    Those that are ``known`` have theirs in every dataset; the others take what these leave, and all again when none is left.
+    """
     names = sorted(values.dropna().unique())
-    return {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
+    taken = {known[name] for name in names if name in known}
+    free = cycle([colour for colour in COLOURS if colour not in taken] or COLOURS)
+    return {name: known[name] if name in known else next(free) for name in names}
 
 
 def method_name(method: str) -> str:

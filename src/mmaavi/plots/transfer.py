@@ -1,12 +1,14 @@
 """Labels carried from few cells: where they are right, and where not."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .style import MISSING, colours_of, method_name, named
+from .style import MISSING, NO_COLOURS, colours_of, method_name, named
 from .words import in_words
 
 NEW = "#000000"  # components of the mixture that belong to no label
@@ -75,7 +77,7 @@ def confusion(tables: dict[str, pd.DataFrame], title: str) -> Figure:
     return figure
 
 
-def transfer_umap(layout: pd.DataFrame, cells: pd.DataFrame, title: str) -> Figure:
+def transfer_umap(layout: pd.DataFrame, cells: pd.DataFrame, title: str, known: Mapping[str, str] = NO_COLOURS) -> Figure:
     """UMAP by own label, label given and its probability; the labelled cells as stars.
 
     Parameters
@@ -86,13 +88,15 @@ def transfer_umap(layout: pd.DataFrame, cells: pd.DataFrame, title: str) -> Figu
         ``truth, predicted, probability`` and ``labelled`` (boolean) by cell id.
     title
         Of the figure.
+    known
+        Colours of labels that are the same in all datasets.
     """
     figure = Figure(figsize=(9.6, 3.5), layout="constrained")
     axes = figure.subplots(1, 3)
     order = np.random.default_rng(0).permutation(len(cells))
     x, y = (layout.loc[cells.index, c].to_numpy() for c in ("x", "y"))
     size = float(np.clip(6000 / len(cells), 0.5, 6))
-    colour = colours_of(cells["truth"])  # as everywhere
+    colour = colours_of(cells["truth"], known)
     unknown = sorted(set(cells["predicted"].dropna()) - set(colour))
     colour |= dict.fromkeys(unknown, NEW)
     for axis, (column, name) in zip(axes, {"truth": "own label", "predicted": "label given"}.items(), strict=False):

@@ -1,16 +1,20 @@
 """UMAPs of all methods on one mosaic."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .style import COLOURS, MISSING, colours_of, method_name
+from .style import COLOURS, MISSING, NO_COLOURS, colours_of, method_name
 
 CLUSTER = "cluster"
 
 
-def umap_grid(umap: pd.DataFrame, labels: pd.DataFrame, methods: list[str], title: str) -> Figure:
+def umap_grid(
+    umap: pd.DataFrame, labels: pd.DataFrame, methods: list[str], title: str, known: Mapping[str, str] = NO_COLOURS
+) -> Figure:
     """One row of panels a method; columns coloured by batch, modality pattern, the first label and cluster.
 
     Parameters
@@ -23,6 +27,8 @@ def umap_grid(umap: pd.DataFrame, labels: pd.DataFrame, methods: list[str], titl
         Order of the rows.
     title
         Of the dataset.
+    known
+        Colours of labels that are the same in all datasets.
     """
     columns = [*labels.columns[:3], CLUSTER]
     order = np.random.default_rng(0).permutation(len(labels))  # no group is drawn on top of another
@@ -39,14 +45,15 @@ def umap_grid(umap: pd.DataFrame, labels: pd.DataFrame, methods: list[str], titl
                 if points[CLUSTER].notna().any():
                     axis.set_xlabel(f"{points[CLUSTER].max():.0f} clusters")
             else:
-                shade = labels[column].map(colours_of(labels[column])).iloc[order]
+                shade = labels[column].map(colours_of(labels[column], known)).iloc[order]
             axis.scatter(points["x"], points["y"], s=size, c=shade.fillna(MISSING), linewidth=0, rasterized=True)
             axis.set(xticks=[], yticks=[], aspect="equal", adjustable="datalim")
             axis.spines[:].set_visible(False)
         row[0].set_ylabel(method_name(method))
     for axis, column in zip(axes[-1], columns[:-1], strict=False):
         axis.set_xlabel("UMAP")
-        handles = [Line2D([], [], ls="", marker="o", ms=4, color=c, label=n) for n, c in colours_of(labels[column]).items()]
+        colours = colours_of(labels[column], known)
+        handles = [Line2D([], [], ls="", marker="o", ms=4, color=c, label=n) for n, c in colours.items()]
         if labels[column].isna().any():
             handles.append(Line2D([], [], ls="", marker="o", ms=4, color=MISSING, label="unassigned"))
         axis.legend(
