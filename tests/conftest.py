@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[1]
 SCHEMAS = ROOT / "workflow/schemas"
 # Whole workflows and trainings, the longest first: begun last, one of two processes would wait for them.
 LONG = ("workflow", "faults", "analyses_in_the_workflow", "analysis", "methods_in_the_workflow", "own_data", "train", "metrics")
+for library in ("JAX_COMPILATION", "NUMBA"):  # workflows in many folders score: they compile once
+    os.environ.setdefault(f"{library}_CACHE_DIR", str(ROOT / ".pytest_cache/compiled" / library.lower()))
 torch.set_num_threads(1)  # the tests' models are small: a second thread would only wait
 
 

@@ -1,9 +1,9 @@
 """Score one embedding; cells without a label are left out of all scores but the matching of halves."""
 
-import jax
 import numpy as np
 import pandas as pd
 
+from mmaavi.compiled import keep_compiled
 from mmaavi.embedding import halves_of, read_embedding, read_labels
 from mmaavi.files import write_table
 from mmaavi.logs import log_to
@@ -11,11 +11,7 @@ from mmaavi.metrics import integration_scores, matching_scores
 from mmaavi.scores import no_scores
 
 log_to(snakemake.log[0])
-# Every run of a dataset compiles the same kernels: keep them.
-jax.config.update("jax_compilation_cache_dir", ".snakemake/jax")
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
-
+keep_compiled()
 labels = read_labels(snakemake.input.labels)
 adata = read_embedding(snakemake.input.embedding, labels.index)
 unintegrated = read_embedding(snakemake.input.unintegrated, labels.index)
