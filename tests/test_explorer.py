@@ -194,6 +194,24 @@ def test_a_browser_colours_and_searches(parts, browser, tmp_path):
     assert not said
 
 
+def test_a_page_of_as_many_cells_as_are_ever_shown_recolours(browser, tmp_path, rng):
+    n = explorer.MOST_CELLS
+    kind = pd.Series(rng.choice(["a", "b", "c"], n), index=[f"c{i}" for i in range(n)])
+    cells = pd.DataFrame(rng.normal(size=(n, 2)), kind.index, ["x", "y"]).assign(Type=kind)
+    colourings = {"Cells": {"Type": categories(kind, kind.index), "Attention": numbers(rng.random(n), "weight", (0, 1))}}
+    data = explorer.PageData(cells, colourings, {}, {}, n)
+    page, said = open_page(browser, explorer_page(data, "Many cells", ""), tmp_path)
+    pictures = [picture(page)]
+    page.locator("select").select_option("Attention")
+    page.get_by_text("weight", exact=True).wait_for()
+    pictures.append(picture(page))
+    page.locator("select").select_option("Type")
+    page.locator("h3", has_text="Type").wait_for()
+    assert picture(page) == pictures[0] != pictures[1]
+    assert f"{n:,} cells" in page.content()
+    assert not said
+
+
 def test_a_page_without_labels_opens(parts, browser, tmp_path):
     mosaic, labels, *rest = parts
     page, said = open_page(

@@ -5,6 +5,7 @@ Elsewhere: a training that is killed, or asked to end (test_train.py); downloads
 """
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,6 +41,20 @@ def project(tmp_path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def integrated_once(tmp_path_factory) -> Path:
+    folder = copy_project(tmp_path_factory.mktemp("integrated"))
+    (folder / "mine.yaml").write_text(CONFIG)
+    succeed(folder, EMBEDDING, *OPTIONS)
+    return folder
+
+
+@pytest.fixture
+def integrated(integrated_once, tmp_path) -> Path:
+    """A project whose embedding is there, its scores are not."""
+    return shutil.copytree(integrated_once, tmp_path / "integrated", symlinks=True)
+
+
 def fail(folder: Path, *targets: str) -> str:
     done = snakemake(folder, *targets, *OPTIONS)
     assert done.returncode != 0
@@ -67,34 +82,32 @@ def test_results_that_were_cut_off_are_told_from_whole_ones(mosaic, tmp_path, sh
         read_run(tmp_path / "embedding.h5ad")
 
 
-def test_results_cut_off_by_a_power_cut_are_made_anew(project):
-    succeed(project, EMBEDDING, *OPTIONS)
-    whole = ad.read_h5ad(project / EMBEDDING).obsm["X_emb"]
-    cut(project / EMBEDDING, 0.6)
-    assert "embedding.h5ad is damaged" in fail(project, SCORES)
-    assert not (project / EMBEDDING).exists()
-    cut(project / MOSAIC, 0.6)
-    assert "mosaic.h5mu is damaged" in fail(project, SCORES)
-    assert not (project / MOSAIC).exists()
-    succeed(project, SCORES, *OPTIONS)
-    assert set(md.read_h5mu(project / MOSAIC).mod) == {"rna", "atac", "protein"}
-    assert (ad.read_h5ad(project / EMBEDDING).obsm["X_emb"] == whole).all()
+def test_results_cut_off_by_a_power_cut_are_made_anew(integrated):
+    whole = ad.read_h5ad(integrated / EMBEDDING).obsm["X_emb"]
+    cut(integrated / EMBEDDING, 0.6)
+    assert "embedding.h5ad is damaged" in fail(integrated, SCORES)
+    assert not (integrated / EMBEDDING).exists()
+    cut(integrated / MOSAIC, 0.6)
+    assert "mosaic.h5mu is damaged" in fail(integrated, SCORES)
+    assert not (integrated / MOSAIC).exists()
+    succeed(integrated, SCORES, *OPTIONS)
+    assert set(md.read_h5mu(integrated / MOSAIC).mod) == {"rna", "atac", "protein"}
+    assert (ad.read_h5ad(integrated / EMBEDDING).obsm["X_emb"] == whole).all()
 
 
-def test_a_scoring_killed_with_the_workflow_is_done_again(project):
-    succeed(project, EMBEDDING, *OPTIONS)
+def test_a_scoring_killed_with_the_workflow_is_done_again(integrated):
     command = [sys.executable, "-m", "snakemake", SCORES, *OPTIONS]
     with subprocess.Popen(
-        command, cwd=project, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command, cwd=integrated, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as call:
-        wait_for_process(project, "score.py", call)
+        wait_for_process(integrated, "score.py", call)
         os.killpg(call.pid, signal.SIGKILL)
         assert call.wait(timeout=120) == -signal.SIGKILL
-    assert not (project / SCORES).exists()
-    assert "--unlock" in fail(project, SCORES)  # Snakemake had no time to unlock the folder
-    succeed(project, "--unlock", *OPTIONS)
-    succeed(project, SCORES, *OPTIONS)
-    no_partial_files(project)
+    assert not (integrated / SCORES).exists()
+    assert "--unlock" in fail(integrated, SCORES)  # Snakemake had no time to unlock the folder
+    succeed(integrated, "--unlock", *OPTIONS)
+    succeed(integrated, SCORES, *OPTIONS)
+    no_partial_files(integrated)
 
 
 def wait_for_process(folder: Path, script: str, call: subprocess.Popen) -> None:
@@ -163,12 +176,11 @@ def test_disks_that_are_full_or_read_only_leave_nothing_half_written(project):
         succeed(project, SCORES, OTHER_SCORES, *OPTIONS)
 
 
-def test_a_clock_that_was_set_back_is_said_and_nothing_is_lost(project):
-    succeed(project, EMBEDDING, *OPTIONS)
-    before, tomorrow = (project / EMBEDDING).read_bytes(), time.time() + 86_400
-    for n, file in enumerate(sorted(project.glob("results/**/*"), key=lambda p: p.stat().st_mtime)):
+def test_a_clock_that_was_set_back_is_said_and_nothing_is_lost(integrated):
+    before, tomorrow = (integrated / EMBEDDING).read_bytes(), time.time() + 86_400
+    for n, file in enumerate(sorted(integrated.glob("results/**/*"), key=lambda p: p.stat().st_mtime)):
         os.utime(file, (tomorrow + n, tomorrow + n))
-    assert "clock skew" in fail(project, SCORES)
-    succeed(project, "--touch", "--forceall", EMBEDDING, *OPTIONS)
-    succeed(project, SCORES, *OPTIONS)
-    assert (project / EMBEDDING).read_bytes() == before
+    assert "clock skew" in fail(integrated, SCORES)
+    succeed(integrated, "--touch", "--forceall", EMBEDDING, *OPTIONS)
+    succeed(integrated, SCORES, *OPTIONS)
+    assert (integrated / EMBEDDING).read_bytes() == before
