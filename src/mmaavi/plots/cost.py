@@ -4,20 +4,20 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from .style import COLOURS, named
+from .style import COLOURS, CONTROLS, named
 
 
 def cost_panels(cost: pd.DataFrame) -> Figure:
-    """Seconds of fitting and peak memory of each method, by dataset; one dot a seed.
+    """Seconds of fitting and peak memory of each method, by dataset; one dot a seed. Controls are left out.
 
     Parameters
     ----------
     cost
         ``dataset, method, variant, seed, fit_seconds, peak_memory_gib``; rows without a time are left out.
     """
-    cost = named(cost.dropna(subset="fit_seconds"))
+    cost = named(cost[~cost["method"].isin(CONTROLS)].dropna(subset="fit_seconds"))
     methods, datasets = list(dict.fromkeys(cost["name"])), list(dict.fromkeys(cost["dataset"]))
-    figure = Figure(figsize=(7.2, 0.3 * len(methods) * len(datasets) ** 0.5 + 1.5), layout="constrained")
+    figure = Figure(figsize=(7.2, 0.22 * len(methods) * len(datasets) ** 0.5 + 1.4), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for axis, (column, label) in zip(
         axes, {"fit_seconds": "fitting time, seconds", "peak_memory_gib": "peak memory of the job, GiB"}.items(), strict=True

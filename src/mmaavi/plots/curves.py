@@ -2,7 +2,7 @@
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from .style import COLOURS, named
 from .words import in_words
@@ -52,6 +52,10 @@ def curves(table: pd.DataFrame, x_label: str, title: str, log_x: bool = False, l
             axis.xaxis.set_minor_locator(NullLocator())
         if panel in log_y:
             axis.set_yscale("log")
+            low, high = axis.get_ylim()
+            axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+            axis.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+            axis.yaxis.set_minor_formatter(NullFormatter())
     for axis in axes[max(0, len(panels) - width) : len(panels)]:
         axis.set_xlabel(x_label)
         axis.tick_params(labelbottom=True)

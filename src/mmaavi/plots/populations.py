@@ -24,6 +24,7 @@ def population_panels(table: pd.DataFrame, title: str) -> Figure:
     axes = figure.subplots(height, width, sharey=True, squeeze=False).ravel()
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
+    left = max(0.0, table[["mean", "low"]].min(axis=None) - 0.1)  # the same for all panels
     for axis, panel in zip(axes, panels, strict=False):
         rows = table[table["panel"] == panel].set_index(["name", "when"])
         before = rows["mean"].xs("before", level="when") if len(rows) else rows["mean"]
@@ -33,7 +34,7 @@ def population_panels(table: pd.DataFrame, title: str) -> Figure:
             fell = when == "after" and row["mean"] < before.get(name, -1)
             colour = COLOURS[5] if fell else COLOURS[0]
             axis.plot(row["mean"], y, "o", ms=5, mfc="white" if when == "before" else colour, mec=colour)
-        axis.set(title=panel, yticks=[-i for i in range(len(names))], ylim=(-len(names) + 0.4, 0.6), xlim=(0, 1.03))
+        axis.set(title=panel, yticks=[-i for i in range(len(names))], ylim=(-len(names) + 0.4, 0.6), xlim=(left, 1.03))
         axis.set_yticklabels(names)
         axis.grid(axis="x", lw=0.4, color="0.88")
     figure.supxlabel("open: all cells; filled: after the removal (orange: lower); bars: 95% intervals", fontsize=7.5)

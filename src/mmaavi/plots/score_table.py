@@ -5,10 +5,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..scores import AGGREGATES, BATCH, BIO
-from .style import named
+from .style import CONTROLS, named
 from .words import in_words
 
-CONTROLS = ("shuffled", "cell_type")
 FAMILIES = {"bio": (BIO, "#0072B2"), "batch": (BATCH, "#D55E00")}
 TOTAL = "0.35"
 DARK = 0.6  # of the colour scale: beyond it, text is white

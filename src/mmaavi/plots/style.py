@@ -33,6 +33,7 @@ COLOURS = [
 ]  # fmt: skip
 MISSING = "#D9D9D9"
 NO_COLOURS: Mapping[str, str] = MappingProxyType({})
+CONTROLS = ("shuffled", "cell_type")
 METHOD_NAMES = {
     "mmaavi": "mmAAVI",
     "scmomat": "scMoMaT",
