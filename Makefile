@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: demo test test-slurm fuzz lint peers
+.PHONY: demo test test-slurm test-scale fuzz lint peers
 
 demo: $(READY)
 	$(BIN)/snakemake --set-threads integrate=1 # small runs: two at a time
@@ -17,6 +17,9 @@ test: lint
 
 test-slurm: $(READY) # as root; starts a SLURM of one node; ten to twenty minutes
 	MMAAVI_TEST_SLURM=1 $(BIN)/pytest tests/slurm
+
+test-scale: $(READY) # 100,000 and 1,000,000 simulated cells from disk; 13 GB there
+	PYTHONPATH=src $(BIN)/python tests/benchmarks/scale.py --cells 100000 1000000
 
 fuzz: $(READY) # 11,000 spoiled files and configs; half an hour
 	$(BIN)/pytest tests/fuzz/fuzz_inputs.py

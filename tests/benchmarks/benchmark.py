@@ -1,6 +1,6 @@
 """Speed of a training step: against a plain dense form of the same loss, against its matrix products alone, and how it grows.
 
-    .venv/bin/python tests/benchmarks/benchmark.py [--mosaic FILE.h5mu] [--multivi] [--out FOLDER]
+    PYTHONPATH=src .venv/bin/python tests/benchmarks/benchmark.py [--mosaic FILE.h5mu] [--multivi] [--out FOLDER]
 
 Ratios are of things that ran in turn in this one process; absolute times are of the machine that is printed with them.
 ``--multivi`` needs scvi-tools beside the other packages.

@@ -1,6 +1,6 @@
 """What the model says of links that were held out of its guidance graph, on a mosaic with planted ones.
 
-    .venv/bin/python tests/benchmarks/held_out_links.py results/demo/full
+    PYTHONPATH=src .venv/bin/python tests/benchmarks/held_out_links.py results/demo/full
 
 Reads ``mosaic.h5mu`` and ``truth.h5mu`` of a folder that the workflow made; prints one row a seed.
 """
