@@ -52,7 +52,8 @@ def build(name: str, folder: Path) -> Path:
     python = folder / "bin/python"
     names = dict(p.split("=") for p in conda) | ({"pytorch": "2.13.0"} if name == "midas" else {})
     install(python, *(f"{ON_PIP.get(p, p)}=={version}" for p, version in names.items()))
-    install(python, "--no-deps", *(p for p in beside if p.split("==")[0] not in NOT_ON_CPU))
+    if beside := [p for p in beside if p.split("==")[0] not in NOT_ON_CPU]:
+        install(python, "--no-deps", *beside)
     return python
 
 
