@@ -207,9 +207,13 @@ def n_components(run):
     return settings_of(run).get("n_components", Settings().n_components)
 
 
+def trained_runs(wildcards):
+    """The runs of mmAAVI whose training is drawn."""
+    return [run for run in compared_on(wildcards.dataset, wildcards.scenario) if run.method == "mmaavi"]
+
+
 def trained_histories(wildcards):
-    shown = compared_on(wildcards.dataset, wildcards.scenario)
-    return [f"{run.folder}/history.tsv" for run in shown if run.method == "mmaavi"]
+    return [f"{run.folder}/history.tsv" for run in trained_runs(wildcards)]
 
 
 def experiments_of(analysis):

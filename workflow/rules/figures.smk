@@ -196,6 +196,7 @@ rule figure_training:
     params:
         title=title_of,
         citation=citation_of,
+        seeds=lambda wildcards: sorted({run.seed for run in trained_runs(wildcards)}),
         code=script_hash("figure_training.py"),
     message:
         "Drawing the training curves of {wildcards.dataset}/{wildcards.scenario}"
