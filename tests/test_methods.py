@@ -1,7 +1,9 @@
 """Every method by one rule: what it declares, what it gives, and that nothing else decides its scores."""
 
+import ast
 import inspect
 import re
+import sys
 from dataclasses import replace
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -15,7 +17,7 @@ from conftest import ROOT, small_mosaic
 from mmaavi import availability, methods
 from mmaavi.embedding import read_embedding, save_embedding
 from mmaavi.errors import InputError
-from mmaavi.experiments import Run, known_methods
+from mmaavi.experiments import Run, known_methods, with_imports
 from mmaavi.metrics import integration_scores
 from mmaavi.mosaic import Mosaic
 
@@ -175,14 +177,30 @@ def test_what_a_file_declares_is_read_without_importing_it():
         assert len(inspect.getsource(module).splitlines()) < 100, method
 
 
-def test_every_environment_holds_the_packages_of_its_methods():
-    distribution = {"scvi": "scvi-tools"}
-    for method in PEERS:
+def imported_packages(*files: str) -> set[str]:
+    """What files of the project import as they are loaded, through all of its modules, beyond the standard library."""
+    found = set()
+    for file in with_imports(*(ROOT / f for f in files)):
+        for node in ast.parse(file.read_text()).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
+            found |= {name.split(".")[0] for name in names}
+    return found - sys.stdlib_module_names - {"mmaavi", "__future__"}
+
+
+def test_every_environment_holds_what_its_methods_import():
+    distribution = {
+        "scvi": "scvi-tools", "sklearn": "scikit-learn", "torch": "pytorch", "yaml": "pyyaml", "MultiMAP": "multimap",
+        "matplotlib": "matplotlib-base", "igraph": "python-igraph",
+    }  # fmt: skip
+    for method in sorted(known_methods()):
         text = (ROOT / f"envs/{availability.environment(method)}.yaml").read_text()
         pinned = [p if isinstance(p, str) else p["pip"] for p in yaml.safe_load(text)["dependencies"]]
-        names = {re.split("[= ]", p)[0] for part in pinned for p in ([part] if isinstance(part, str) else part)}
-        for package in availability.declared(method, "PACKAGES", ()):
-            assert distribution.get(package, package) in names, method
+        names = {re.split("[= ]", p)[0].lower() for part in pinned for p in ([part] if isinstance(part, str) else part)}
+        names |= {"pytorch"} if "torch" in names else set()
+        loaded = imported_packages("workflow/scripts/integrate.py", f"src/mmaavi/methods/{method}.py")
+        for package in {*availability.declared(method, "PACKAGES", ()), *loaded}:
+            assert distribution.get(package, package).lower() in names, (method, package)
 
 
 def test_the_packages_of_a_method_are_kept_with_their_versions(monkeypatch):

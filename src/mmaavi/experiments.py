@@ -147,6 +147,11 @@ def code_hash(*files: str | Path) -> str:
     Snakemake sees the text of scripts but not of the package behind them: rules take this as a parameter, so that a
     change in the package reruns just what depends on it.
     """
+    return file_hash(*with_imports(*files))
+
+
+def with_imports(*files: str | Path) -> set[Path]:
+    """Python files and all of this package that they import, directly or not."""
     seen: set[Path] = set()
     todo = [Path(f) for f in files]
     while todo:
@@ -154,7 +159,7 @@ def code_hash(*files: str | Path) -> str:
         if file not in seen:
             seen.add(file)
             todo += _imported(file)
-    return file_hash(*seen)
+    return seen
 
 
 def file_hash(*files: str | Path) -> str:

@@ -256,9 +256,3 @@ def check_assembly(report: pd.DataFrame, assembly: str) -> None:
             f"the peaks do not fit the assembly '{assembly}' of the dataset config: share of peaks that touch a gene "
             f"of the mosaic: {shares}. Set 'assembly: {best}', or lift the peaks over"
         )
-
-
-def linked(mosaic: Mosaic, modality: str) -> np.ndarray:
-    """Boolean (n_features,): which features of a modality have an edge."""
-    degree, start = np.diff(sp.csr_array(mosaic.guidance).indptr), mosaic.feature_starts[modality]
-    return degree[start : start + mosaic.n_features[modality]] > 0

@@ -103,6 +103,10 @@ class Mosaic:
         """Names of its features with the modality before them: a gene and its protein may share a name."""
         return modality + ":" + self.var[modality].index
 
+    def linked(self, modality: str) -> np.ndarray:
+        """Which of its features have an edge in the guidance graph; boolean (G_m,)."""
+        return np.diff(sp.csr_array(self.guidance).indptr)[self.feature_starts[modality] :][: self.n_features[modality]] > 0
+
     def likelihood_of(self, modality: str) -> str:
         return self.likelihoods.get(modality, "negative_binomial")
 

@@ -156,4 +156,4 @@ def read_edges(mosaic: Mosaic, source: str, target: str, recipe: dict, locate: L
 def _drop_unlinked(mosaic: Mosaic, modalities: list[str]) -> Mosaic:
     if modalities and mosaic.guidance is None:
         raise InputError("'drop_unlinked' needs a guidance graph; add a recipe to 'graph', or leave it out")
-    return mosaic.take_features({m: guidance.linked(mosaic, m) for m in modalities})
+    return mosaic.take_features({m: mosaic.linked(m) for m in modalities})

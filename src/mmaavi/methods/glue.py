@@ -15,7 +15,6 @@ import numpy as np
 import scipy.sparse as sp
 
 from ..errors import InputError
-from ..guidance import linked
 from ..mosaic import Mosaic
 from ..zero_filled import batches_with
 from . import Result
@@ -27,7 +26,7 @@ ENVIRONMENT = "peers"
 def unsupported(mosaic: Mosaic) -> str | None:
     if mosaic.guidance is None:
         return "it needs a guidance graph, and the dataset has none"
-    bare = [m for m in mosaic.modalities if not linked(mosaic, m).any()]
+    bare = [m for m in mosaic.modalities if not mosaic.linked(m).any()]
     if len(mosaic.modalities) < 2 or bare:
         return "it aligns modalities by the guidance graph, which does not reach " + (", ".join(bare) or "a second one")
     return None
