@@ -54,6 +54,9 @@ def build(name: str, folder: Path) -> Path:
     install(python, *(f"{ON_PIP.get(p, p)}=={version}" for p, version in names.items()))
     if beside := [p for p in beside if p.split("==")[0] not in NOT_ON_CPU]:
         install(python, "--no-deps", *beside)
+    said = subprocess.run([python, "-m", "pip", "check"], capture_output=True, text=True, check=False).stdout
+    lacking = set(re.findall(r"requires (\S+), which is not installed", said)) - NOT_ON_CPU
+    assert not lacking, lacking
     return python
 
 

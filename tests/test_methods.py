@@ -11,21 +11,23 @@ from importlib.util import find_spec
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
 import yaml
 from conftest import ROOT, small_mosaic
+from sklearn.neighbors import NearestNeighbors
 
 from mmaavi import availability, methods
 from mmaavi.embedding import read_embedding, save_embedding
 from mmaavi.errors import InputError
 from mmaavi.experiments import Run, known_methods, with_imports
 from mmaavi.metrics import integration_scores
-from mmaavi.mosaic import Mosaic
+from mmaavi.mosaic import Mosaic, load
 
 CONTROLS = ("cell_type", "shuffled")
 PEERS = sorted(set(known_methods()) - {*CONTROLS, "mmaavi"})
 # A few steps: what is tested is that each runs as it says, not how well.
 BRIEF = {
-    "scmomat": {"T": 5, "K": 8},
+    "scmomat": {"T": 100, "K": 8, "batch_size": 1.0, "lr": 0.1},
     "midas": {"max_epochs": 1, "dims_shared_enc": [32], "dims_shared_dec": [32]},
     "multivi": {"max_epochs": 1},
     "totalvi": {"max_epochs": 1},
@@ -65,14 +67,27 @@ def run(method: str, mosaic: Mosaic, seed: int = 0) -> methods.Result:
     return methods.load_method(method)(mosaic, seed, **BRIEF[method])
 
 
+def alike_to_the_nearest(x: np.ndarray, mosaic: Mosaic) -> tuple[float, float]:
+    """Share of cells whose nearest cell of those measured alike is of their type, and the same of any two of these."""
+    kind, alike, chance = mosaic.obs["cell_type"].to_numpy(), [], []
+    for rows in pd.Series(range(len(x))).groupby(mosaic.groups.to_numpy()).agg(list):
+        nearest = NearestNeighbors(n_neighbors=2).fit(x[rows]).kneighbors(return_distance=False, n_neighbors=1)[:, 0]
+        alike += list(kind[rows] == kind[rows][nearest])
+        chance += list((kind[rows][:, None] == kind[rows][None]).mean(axis=1))
+    return float(np.mean(alike)), float(np.mean(chance))
+
+
 @pytest.mark.parametrize("method", [m for m in PEERS if m != "multimap"])
-def test_a_method_embeds_and_imputes_every_cell_and_repeats_itself(mosaic, method):
+def test_a_method_embeds_and_imputes_every_cell_and_repeats_itself(mosaic, method, rng):
     mosaic = fitting(method, mosaic)
+    mosaic = mosaic.take(rng.permutation(len(mosaic.cells)))  # groups are not side by side
     assert methods.unsupported(method, mosaic) is None
     result = run(method, mosaic)
     assert result.embedding.shape[0] == len(mosaic.cells)
     assert np.isfinite(result.embedding).all()
     assert (result.embedding.std(axis=0) > 0).any()
+    alike, chance = alike_to_the_nearest(result.embedding, mosaic)
+    assert alike > chance + 0.1  # states are in the rows of their cells
     assert (result.impute is not None) == (method in IMPUTES)
     if result.impute:
         some = mosaic.take(np.arange(5, len(mosaic.cells), 29))
@@ -124,6 +139,16 @@ DIAGONAL = {"batch1": ["atac", "protein"], "batch2": ["rna", "atac"], "batch3": 
             lambda m: replace(m, likelihoods={"protein": "normal"}),
             "it needs counts, which the values of protein are not",
         ),
+        *(
+            (method, lambda m: replace(m, likelihoods={"protein": "normal"}), "which the values of protein are not")
+            for method in ("glue", "multimap", "scmomat", "stabmap", "uinmf")
+        ),
+        ("glue", lambda m: replace(m, likelihoods={"rna": "zero_inflated_log_normal"}), "which the values of rna are not"),
+        (
+            "multivi",
+            lambda m: replace(m, obs=m.obs.assign(batch="all")),
+            "in batch all only some cells have a modality",
+        ),
         ("glue", lambda m: replace(m, guidance=None), "it needs a guidance graph, and the dataset has none"),
         ("glue", lambda m: without(m, "rna"), "which does not reach atac, protein"),
         ("stabmap", "diagonal", "some batches share no features with others"),
@@ -131,6 +156,7 @@ DIAGONAL = {"batch1": ["atac", "protein"], "batch2": ["rna", "atac"], "batch3": 
         ("multimap", "diagonal", "two batches share no features, not even by gene activity"),
         ("harmony", lambda m: m.take((m.obs["batch"] == "batch1").to_numpy()), "there is only one"),
         ("scmomat", lambda m: m.take(np.r_[0:90, 91]).take(np.r_[0:8]), "it trains on a tenth of each group of cells"),
+        ("scmomat", lambda m: m.take_features({"protein": np.arange(10) < 5}), "and one has only 5"),
         ("pca", lambda m: m, None),
         ("uinmf", lambda m: m, None),  # by gene activity
         ("multimap", lambda m: without(m, "protein"), None),
@@ -147,6 +173,23 @@ def test_what_a_method_cannot_do_is_declared(mosaic, method, change, reason):
         mosaic = change(mosaic)
     said = methods.unsupported(method, mosaic)
     assert said is None if reason is None else reason in said
+
+
+def test_what_a_method_supports_does_not_depend_on_where_the_counts_are(mosaic, tmp_path):
+    mosaic.save(tmp_path / "mosaic.h5mu")
+    stored = load(tmp_path / "mosaic.h5mu", memory_gib=0)
+    assert stored.on_disk
+    for method in known_methods():
+        assert methods.unsupported(method, stored) == methods.unsupported(method, mosaic)
+
+
+def test_values_with_a_sign_are_reduced_as_they_are(mosaic, rng):
+    shifted = {"protein": sp.csr_array(rng.normal(size=mosaic.counts["protein"].shape) * mosaic.measured[["protein"]].to_numpy())}
+    signed = without(replace(mosaic, counts=mosaic.counts | shifted, likelihoods={"protein": "normal"}), "rna", "atac")
+    found = run("pca", signed).embedding
+    values = signed.counts["protein"].toarray()
+    expected = np.linalg.svd(values - values.mean(axis=0))[1]
+    np.testing.assert_allclose(np.linalg.norm(found, axis=0), expected[: found.shape[1]], rtol=1e-4)
 
 
 def test_embeddings_are_joined_by_cell_id(tmp_path, rng):

@@ -202,6 +202,7 @@ def test_populations_show_before_and_after():
     lines = [line.get_xdata() for line in population_panels(table, "Title").axes[0].lines]
     assert {float(x[0]) for x in lines if len(x) == 1} == {0.9, 0.4}
     assert [0.85, 0.95] in [list(x) for x in lines if len(x) == 2]
+    assert len(population_panels(table[1:], "Title").axes[0].lines) > 0  # with all cells, nothing was run
 
 
 def test_imputation_shows_the_baseline_and_says_where_nothing_was_hidden():

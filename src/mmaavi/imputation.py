@@ -9,14 +9,13 @@ from sklearn.neighbors import NearestNeighbors
 
 from .methods import Result
 from .mosaic import Mosaic
-from .normalisation import log_normalised
+from .normalisation import SIGNED, log_normalised
 from .scores import Score, attempt
 from .stored import in_memory, row_blocks
 
 N_NEIGHBOURS = 15
 MOST_CELLS = 1000  # scored, drawn at random where more were hidden
 FEATURES_AT_ONCE = 2000
-SIGNED = "normal"  # the likelihood of values with a sign
 MEAN = "mean profile"  # the baseline: every cell gets the mean of all measured cells
 
 

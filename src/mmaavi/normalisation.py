@@ -5,6 +5,8 @@ import scipy.sparse as sp
 
 from .stored import Counts, row_sums
 
+SIGNED = "normal"  # the likelihood of values with a sign: they are never logged
+
 
 def median_depth(x: Counts) -> float:
     """Median library size of the rows."""

@@ -1,6 +1,7 @@
 """A training on a mosaic that stays on disk: time of an epoch, memory, and the same in memory where it fits.
 
-    PYTHONPATH=src .venv/bin/python tests/benchmarks/scale.py [--cells 10000 100000] [--epochs 2] [--memory 2] [--in-memory]
+    PYTHONPATH=src .venv/bin/python tests/benchmarks/scale.py [--cells 10000 100000] [--epochs 2] [--memory 2] \\
+        [--in-memory] [--out FOLDER]
 
 Simulated: 3,000 genes, 50,000 peaks of which 0.5% are open, 100 proteins; ten cell types; four batches with RNA + ATAC +
 protein, RNA + protein, RNA + ATAC, and ATAC alone. Each size runs in a process of its own;

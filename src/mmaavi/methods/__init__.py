@@ -22,6 +22,7 @@ import pandas as pd
 
 from ..errors import listing
 from ..mosaic import Mosaic
+from ..normalisation import SIGNED
 
 
 @dataclass(frozen=True)
@@ -85,5 +86,16 @@ def beyond(mosaic: Mosaic, known: Iterable[str]) -> str | None:
     unknown = [m for m in mosaic.modalities if m not in known]
     if unknown:
         return f"it has no model of {listing(unknown)}, only of {listing(known)}"
-    odd = [m for m in mosaic.modalities if mosaic.likelihood_of(m) == "normal"]
+    return no_counts(mosaic, (SIGNED, "zero_inflated_log_normal"))
+
+
+def no_counts(mosaic: Mosaic, likelihoods: Iterable[str] = (SIGNED,)) -> str | None:
+    """Why a method that takes logarithms cannot run: values with a sign, or of other likelihoods that it does not know."""
+    odd = [m for m in mosaic.modalities if mosaic.likelihood_of(m) in likelihoods]
     return f"it needs counts, which the values of {listing(odd)} are not" if odd else None
+
+
+def mixed_batches(mosaic: Mosaic) -> list[str]:
+    """Batches whose cells were not all measured alike, sorted."""
+    n_patterns = mosaic.patterns.groupby(mosaic.obs["batch"].to_numpy()).nunique()
+    return sorted(n_patterns.index[n_patterns > 1])

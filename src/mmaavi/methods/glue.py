@@ -3,8 +3,8 @@
 Input: counts (negative binomial); encoders read 100 principal components of scaled log-normalised values, or 100 LSI
 components of ATAC, as in its tutorials. Each modality is one of its datasets, with the mosaic's batches; cells in several of
 them are paired by name (``PairedSCGLUEModel``), and their state is the mean over modalities. Settings are its defaults: 50
-latent dimensions, epochs by the number of cells, its own early stop. Expected values are decoded from the first modality
-that a cell has.
+latent dimensions, epochs by the number of cells, its own early stop; one more process shuffles its edges. Expected values
+are decoded from the first modality that a cell has.
 """
 
 from tempfile import TemporaryDirectory
@@ -17,7 +17,7 @@ import scipy.sparse as sp
 from ..errors import InputError
 from ..mosaic import Mosaic
 from ..zero_filled import batches_with
-from . import Result
+from . import Result, beyond
 
 PACKAGES = ("scglue", "scanpy")
 ENVIRONMENT = "peers"
@@ -29,7 +29,7 @@ def unsupported(mosaic: Mosaic) -> str | None:
     bare = [m for m in mosaic.modalities if not mosaic.linked(m).any()]
     if len(mosaic.modalities) < 2 or bare:
         return "it aligns modalities by the guidance graph, which does not reach " + (", ".join(bare) or "a second one")
-    return None
+    return beyond(mosaic, mosaic.modalities)
 
 
 def guidance_graph(mosaic: Mosaic, names: np.ndarray) -> nx.MultiDiGraph:

@@ -10,10 +10,10 @@ import anndata as ad
 import numpy as np
 import scipy.sparse as sp
 
-from ..activity import with_gene_activity
+from ..activity import measured_with_activity, with_gene_activity
 from ..mosaic import Mosaic
 from ..normalisation import log_normalised
-from . import Result
+from . import Result, no_counts
 
 PACKAGES = ("MultiMAP", "scanpy")
 ENVIRONMENT = "multimap"
@@ -21,12 +21,10 @@ DEPTH = 1e4
 
 
 def unsupported(mosaic: Mosaic) -> str | None:
-    masks = with_gene_activity(mosaic).measured.drop_duplicates().to_numpy()
-    return (
-        None
-        if (masks.astype(int) @ masks.T.astype(int) > 0).all()
-        else "two batches share no features, not even by gene activity"
-    )
+    masks = measured_with_activity(mosaic).drop_duplicates().to_numpy(dtype=int)
+    if not (masks @ masks.T > 0).all():
+        return "two batches share no features, not even by gene activity"
+    return no_counts(mosaic)
 
 
 def run(mosaic: Mosaic, seed: int, n_components: int = 10, n_reduced: int = 50) -> Result:

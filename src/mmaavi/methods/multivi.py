@@ -1,18 +1,20 @@
 """MultiVI (Ashuach et al. 2023, Nature Methods 20, 1222) of scvi-tools 1.4.2.
 
 Input: counts of RNA and ATAC, and of protein where there is some; a missing modality is all zeros, as its documentation
-says, and the batch is the mosaic's. Settings are the defaults of scvi-tools (up to 500 epochs of all cells, 128 a step,
-AdamW with learning rate 1e-4, its own early stop after 50 epochs without a better validation loss); latent dimensions: the
-square root of the hidden units, which are the square root of the number of features. Expected RNA and ATAC are decoded as if
-in each batch that has the modality, and averaged; it has none of protein, which gets the nearest cells that have it.
+says, and the batch is the mosaic's, which has to be of cells measured alike. Settings are the defaults of scvi-tools (up to
+500 epochs of all cells, 128 a step, AdamW with learning rate 1e-4, its own early stop after 50 epochs without a better
+validation loss); latent dimensions: the square root of the hidden units, which are the square root of the number of features.
+Expected RNA and ATAC are decoded as if in each batch that has the modality, and averaged; it has none of protein, which gets
+the nearest cells that have it.
 """
 
 import numpy as np
 
+from ..errors import listing
 from ..imputation import knn_imputed
 from ..mosaic import Mosaic
 from ..zero_filled import batches_with, zero_filled
-from . import Result, beyond
+from . import Result, beyond, mixed_batches
 
 PACKAGES = ("scvi",)
 ENVIRONMENT = "peers"
@@ -21,6 +23,8 @@ ENVIRONMENT = "peers"
 def unsupported(mosaic: Mosaic) -> str | None:
     if not {"rna", "atac"} <= set(mosaic.modalities):
         return "it is a model of RNA and ATAC, and one of the two is missing"
+    if mixed := mixed_batches(mosaic):
+        return f"in batch {listing(mixed)} only some cells have a modality, and its batches are of cells measured alike"
     return beyond(mosaic, ("rna", "atac", "protein"))
 
 

@@ -12,9 +12,9 @@ from io import StringIO
 
 import numpy as np
 
-from ..activity import with_gene_activity
+from ..activity import measured_with_activity, with_gene_activity
 from ..mosaic import Mosaic
-from . import Result
+from . import Result, no_counts
 
 PACKAGES = ("scmomat",)
 ENVIRONMENT = "peers"
@@ -22,12 +22,13 @@ LARGEST_GIB = 16
 
 
 def unsupported(mosaic: Mosaic) -> str | None:
-    """Why not: too few cells to draw a tenth of, or dense matrices that do not fit."""
-    smallest = mosaic.groups.value_counts().min()
+    """Why not: too few cells or features to draw a tenth of, dense matrices that do not fit, or values with a sign."""
+    smallest = min(mosaic.groups.value_counts().min(), *mosaic.n_features.values())
     if smallest < 10:
-        return f"it trains on a tenth of each group of cells, and one has only {smallest}"
-    dense = sum(mosaic.measured[m].sum() * n * 12 for m, n in mosaic.n_features.items()) / 2**30  # float64, and a float32 copy
-    return f"its dense matrices would take {dense:.0f} GiB" if dense > LARGEST_GIB else None
+        return f"it trains on a tenth of each group of cells and of each modality's features, and one has only {smallest}"
+    measured = measured_with_activity(mosaic)
+    dense = sum(measured[m].sum() * n * 12 for m, n in mosaic.n_features.items()) / 2**30  # float64, and a float32 copy
+    return f"its dense matrices would take {dense:.0f} GiB" if dense > LARGEST_GIB else no_counts(mosaic)
 
 
 def run(

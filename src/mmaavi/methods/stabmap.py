@@ -19,14 +19,16 @@ from ..imputation import knn_imputed
 from ..mosaic import Mosaic
 from ..normalisation import median_depth
 from ..projection import carry, datasets_of, pca, topology
-from . import Result
+from . import Result, no_counts
 
 N_NEIGHBOURS = 5
 
 
 def unsupported(mosaic: Mosaic) -> str | None:
-    names = datasets_of(mosaic, dict.fromkeys(mosaic.modalities, 1.0))
-    return None if nx.is_connected(topology(names)) else "some batches share no features with others, not even through a third"
+    masks = mosaic.measured.drop_duplicates().to_numpy(dtype=int)
+    if not nx.is_connected(nx.from_numpy_array(masks @ masks.T)):
+        return "some batches share no features with others, not even through a third"
+    return no_counts(mosaic)
 
 
 def run(

@@ -10,16 +10,16 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from ..activity import with_gene_activity
+from ..activity import measured_with_activity, with_gene_activity
 from ..factorisation import quantile_align, uinmf
 from ..mosaic import Mosaic
-from . import Result
+from . import Result, no_counts
 
 
 def unsupported(mosaic: Mosaic) -> str | None:
-    if (with_gene_activity(mosaic).measured.all()).any():
-        return None
-    return "no modality is shared by all batches, not even as gene activity"
+    if not measured_with_activity(mosaic).all().any():
+        return "no modality is shared by all batches, not even as gene activity"
+    return no_counts(mosaic)
 
 
 def scaled(x: sp.csr_array) -> sp.csr_array:

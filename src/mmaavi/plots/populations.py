@@ -27,7 +27,7 @@ def population_panels(table: pd.DataFrame, title: str) -> Figure:
     left = max(0.0, table[["mean", "low"]].min(axis=None) - 0.1)  # the same for all panels
     for axis, panel in zip(axes, panels, strict=False):
         rows = table[table["panel"] == panel].set_index(["name", "when"])
-        before = rows["mean"].xs("before", level="when") if len(rows) else rows["mean"]
+        before = rows["mean"][rows.index.get_level_values("when") == "before"].droplevel("when")
         for (name, when), row in rows.iterrows():
             y = -names.index(name) + (0.13 if when == "before" else -0.13)
             axis.plot([row["low"], row["high"]], [y, y], color="0.6", lw=1.2)
