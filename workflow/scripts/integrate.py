@@ -70,6 +70,7 @@ if result.embed and len(truth.cells):
     some = subsample(truth, MOST_HALVES)
     for modality in mosaic.modalities:
         cells = only(mosaic, some, modality)
-        halves[modality] = pd.DataFrame(result.embed(cells), index=cells.cells)
+        if len(cells.cells):
+            halves[modality] = pd.DataFrame(result.embed(cells), index=cells.cells)
 save_embedding(snakemake.output.embedding, mosaic, truth, result, halves, settings, cost)
 keep(result.history, imputation_scores(mosaic, truth, result))
