@@ -20,6 +20,7 @@ import pandas as pd
 import scipy.sparse as sp
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from mmaavi import likelihoods, networks
 from mmaavi.data import MosaicData
@@ -174,6 +175,10 @@ def growth_figure(table: pd.DataFrame) -> Figure:
         last = part.iloc[-1]
         axis.loglog(part["size"], last["seconds"] * part["size"] / last["size"], ":", color="0.5", label="linear")
         axis.set(xlabel=by, ylabel=f"seconds a{'n' if last['of'] == 'epoch' else ''} {last['of']}")
+        axis.set_xticks(part["size"], [f"{n:,}" if n < 1000 else f"{n // 1000}k" for n in part["size"]])
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.minorticks_off()
         axis.grid(lw=0.4, color="0.88")
     figure.axes[0].legend(frameon=False)
     return figure
