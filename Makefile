@@ -18,7 +18,7 @@ test: lint
 test-slurm: $(READY) # as root; starts a SLURM of one node; ten to twenty minutes
 	MMAAVI_TEST_SLURM=1 $(BIN)/pytest tests/slurm
 
-test-scale: $(READY) # 100,000 and 1,000,000 simulated cells from disk; 13 GB there
+test-scale: $(READY) # 100,000 and 1,000,000 simulated cells from disk; some 70 minutes, 7 GB there
 	PYTHONPATH=src $(BIN)/python tests/benchmarks/scale.py --cells 100000 1000000
 
 fuzz: $(READY) # 11,000 spoiled files and configs; half an hour
