@@ -18,17 +18,11 @@ def links_between(mosaic: Mosaic, a: str, b: str) -> sp.csr_array:
     return mosaic.guidance[starts[a] : starts[a] + shape[0], starts[b] : starts[b] + shape[1]]
 
 
-def lacking_genes(mosaic: Mosaic, genes: str = "rna", peaks: str = "atac") -> np.ndarray:
-    """Boolean (n_cells,): cells whose genes can be told from their peaks alone; none where no link joins the two modalities."""
-    if not {genes, peaks} <= set(mosaic.modalities) or not links_between(mosaic, genes, peaks).nnz:
-        return np.zeros(len(mosaic.cells), dtype=bool)
-    return (mosaic.measured[peaks] & ~mosaic.measured[genes]).to_numpy()
-
-
 def measured_with_activity(mosaic: Mosaic, genes: str = "rna", peaks: str = "atac") -> pd.DataFrame:
     """What :func:`with_gene_activity` makes of ``measured``; no count is read for it."""
-    lacking = lacking_genes(mosaic, genes, peaks)
-    return mosaic.measured.assign(**{genes: mosaic.measured[genes] | lacking}) if lacking.any() else mosaic.measured
+    if not {genes, peaks} <= set(mosaic.modalities) or not links_between(mosaic, genes, peaks).nnz:
+        return mosaic.measured
+    return mosaic.measured.assign(**{genes: mosaic.measured[genes] | mosaic.measured[peaks]})
 
 
 def with_gene_activity(mosaic: Mosaic, genes: str = "rna", peaks: str = "atac") -> Mosaic:
@@ -37,10 +31,11 @@ def with_gene_activity(mosaic: Mosaic, genes: str = "rna", peaks: str = "atac") 
     Cells stay as they are where either modality does not exist or no link joins the two. scMoMaT (pseudo-scRNA-seq) and LIGER
     (gene activity) both bridge RNA and ATAC in this way.
     """
-    lacking = lacking_genes(mosaic, genes, peaks)
-    if not lacking.any():
+    measured = measured_with_activity(mosaic, genes, peaks)
+    if measured.equals(mosaic.measured):
         return mosaic
+    lacking = (measured[genes] & ~mosaic.measured[genes]).to_numpy()
     activity = mosaic.counts[peaks] @ abs(links_between(mosaic, genes, peaks)).T
     activity = sp.diags_array(lacking.astype(np.float32)) @ activity
     counts = mosaic.counts | {genes: sp.csr_array(mosaic.counts[genes] + activity)}
-    return replace(mosaic, counts=counts, measured=measured_with_activity(mosaic, genes, peaks))
+    return replace(mosaic, counts=counts, measured=measured)

@@ -57,8 +57,8 @@ if "memory_gib" not in can:
 start = time.perf_counter()
 result = method(mosaic, int(snakemake.wildcards.seed), **settings, **can)
 cost = {"seconds": time.perf_counter() - start}
-cost["packages"] = versions(name)
 cost["peak_memory_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # of the job so far
+cost["packages"] = versions(name)
 
 # Only now is the truth read: each half of a cell embedded by itself, for the matching scores.
 truth = load(snakemake.input.truth, guidance_key="links", memory_gib=memory_gib)

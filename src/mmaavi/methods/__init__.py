@@ -70,7 +70,7 @@ def load_method(name: str) -> Callable[..., Result]:
 def versions(method: str) -> str:
     """The packages of a method, as they are named on PyPI, with the versions that are installed here."""
     packages = getattr(importlib.import_module(f"{__name__}.{method}"), "PACKAGES", ())
-    distributions = importlib.metadata.packages_distributions()
+    distributions = importlib.metadata.packages_distributions() if packages else {}  # reads all that is installed
     names = dict.fromkeys(distributions[package][0] for package in packages)
     return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
 
@@ -93,9 +93,3 @@ def no_counts(mosaic: Mosaic, likelihoods: Iterable[str] = (SIGNED,)) -> str | N
     """Why a method that takes logarithms cannot run: values with a sign, or of other likelihoods that it does not know."""
     odd = [m for m in mosaic.modalities if mosaic.likelihood_of(m) in likelihoods]
     return f"it needs counts, which the values of {listing(odd)} are not" if odd else None
-
-
-def mixed_batches(mosaic: Mosaic) -> list[str]:
-    """Batches whose cells were not all measured alike, sorted."""
-    n_patterns = mosaic.patterns.groupby(mosaic.obs["batch"].to_numpy()).nunique()
-    return sorted(n_patterns.index[n_patterns > 1])

@@ -14,7 +14,7 @@ from ..errors import listing
 from ..imputation import knn_imputed
 from ..mosaic import Mosaic
 from ..zero_filled import batches_with, zero_filled
-from . import Result, beyond, mixed_batches
+from . import Result, beyond
 
 PACKAGES = ("scvi",)
 ENVIRONMENT = "peers"
@@ -23,7 +23,8 @@ ENVIRONMENT = "peers"
 def unsupported(mosaic: Mosaic) -> str | None:
     if not {"rna", "atac"} <= set(mosaic.modalities):
         return "it is a model of RNA and ATAC, and one of the two is missing"
-    if mixed := mixed_batches(mosaic):
+    n_patterns = mosaic.patterns.groupby(mosaic.obs["batch"].to_numpy()).nunique()
+    if mixed := sorted(n_patterns.index[n_patterns > 1]):
         return f"in batch {listing(mixed)} only some cells have a modality, and its batches are of cells measured alike"
     return beyond(mosaic, ("rna", "atac", "protein"))
 
