@@ -9,7 +9,7 @@ import torch
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
-from mmaavi import simulate
+from mmaavi import simulate, steps
 from mmaavi.errors import InputError
 from mmaavi.estimator import MMAAVI
 from mmaavi.settings import Settings
@@ -140,6 +140,16 @@ def test_a_gpu_trains_and_embeds_as_the_cpu_does(mosaic, fitted, tmp_path):
     np.testing.assert_allclose(there, fitted.embed(mosaic)["X_mmaavi"], atol=1e-3)
     trained = MMAAVI(replace(QUICK, n_steps=30), seed=0, device="cuda").fit(mosaic, progress=False)
     assert np.isfinite(trained.embed(mosaic)["X_mmaavi"]).all()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_steps_that_a_gpu_replays_train_as_those_that_it_takes_one_by_one(mosaic, monkeypatch):
+    histories = []
+    for recorded in (True, False):
+        monkeypatch.setattr(steps, "HAS_TRITON", recorded and steps.HAS_TRITON)
+        histories.append(MMAAVI(replace(QUICK, n_steps=60), seed=0, device="cuda").fit(mosaic, progress=False).history)
+    totals = [h.loc[h["phase"] == "validation", "total"].to_numpy() for h in histories]
+    np.testing.assert_allclose(totals[0], totals[1], rtol=0.02)  # other noise
 
 
 @pytest.mark.parametrize(

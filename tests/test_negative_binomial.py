@@ -47,7 +47,7 @@ def dense_loss(parameters, batch, dense, log_depth):
 def test_the_fused_form_is_the_dense_one_with_its_gradients(problem, block, monkeypatch):
     monkeypatch.setattr(negative_binomial, "BLOCK_ELEMENTS", block)
     parameters, (batch, runs), counts, dense, log_depth = problem
-    ours = softmax_negative_binomial(*parameters, runs, counts, log_depth)
+    ours = softmax_negative_binomial(*parameters, batch, runs, counts, log_depth)
     oracle = dense_loss(parameters, batch, dense, log_depth)
     torch.testing.assert_close(ours, oracle)
     for mine, theirs in zip(torch.autograd.grad(3 * ours, parameters), torch.autograd.grad(3 * oracle, parameters), strict=True):
@@ -55,22 +55,24 @@ def test_the_fused_form_is_the_dense_one_with_its_gradients(problem, block, monk
 
 
 def test_the_fused_gradient_passes_gradcheck(problem):
-    parameters, (_, runs), counts, _, log_depth = problem
-    assert torch.autograd.gradcheck(lambda *p: softmax_negative_binomial(*p, runs, counts, log_depth), parameters)
+    parameters, (batch, runs), counts, _, log_depth = problem
+    assert torch.autograd.gradcheck(lambda *p: softmax_negative_binomial(*p, batch, runs, counts, log_depth), parameters)
 
 
 def test_without_gradients_the_loss_is_the_same(problem):
-    parameters, (_, runs), counts, _, log_depth = problem
+    parameters, (batch, runs), counts, _, log_depth = problem
     with torch.no_grad():
-        alone = softmax_negative_binomial(*parameters, runs, counts, log_depth)
-    torch.testing.assert_close(alone, softmax_negative_binomial(*parameters, runs, counts, log_depth).detach())
+        alone = softmax_negative_binomial(*parameters, batch, runs, counts, log_depth)
+    torch.testing.assert_close(alone, softmax_negative_binomial(*parameters, batch, runs, counts, log_depth).detach())
 
 
 def test_extreme_values_stay_finite():
     counts, _ = sparse_counts(np.random.default_rng(1), 4, 6, torch.float32)
     logit = torch.linspace(-300, 300, 24).reshape(4, 6).requires_grad_()
     tables = [t.requires_grad_() for t in (torch.ones(1, 6), torch.zeros(1, 6), torch.full((1, 6), 12.0))]
-    loss = softmax_negative_binomial(logit, *tables, [(0, 0, 4)], counts, torch.full((4,), 9.0))
+    loss = softmax_negative_binomial(
+        logit, *tables, torch.zeros(4, dtype=torch.int64), [(0, 0, 4)], counts, torch.full((4,), 9.0)
+    )
     loss.backward()
     assert all(torch.isfinite(t).all() for t in (loss, logit.grad, *(t.grad for t in tables)))
 
@@ -89,3 +91,14 @@ def test_rows_are_taken_in_any_order_and_again(rng):
     x, dense = sparse_counts(rng, 8, 12, torch.float64)
     rows = torch.tensor([5, 0, 5, 7])
     torch.testing.assert_close(x.take(rows).matmul(torch.eye(12, dtype=torch.float64)), dense[rows])
+
+
+@pytest.mark.parametrize("spare", [0, 1, 5, 100])
+def test_rows_are_padded_with_zeros_to_a_number_that_is_given(rng, spare):
+    x, dense = sparse_counts(rng, 8, 12, torch.float64)
+    rows = torch.tensor([5, 0, 5, 7])
+    taken = x.take(rows, len(x.take(rows).values) + spare)
+    assert len(taken.values) == len(x.take(rows).values) + spare
+    torch.testing.assert_close(taken.to_dense(), dense[rows])
+    torch.testing.assert_close(taken.matmul(torch.eye(12, dtype=torch.float64)), dense[rows])
+    torch.testing.assert_close(taken.transposed_matmul(torch.eye(4, dtype=torch.float64)), dense[rows].T)

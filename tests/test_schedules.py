@@ -8,7 +8,8 @@ def rates(schedule, model, losses, per_epoch=1):
     seen = []
     for epoch, loss in enumerate(losses):
         for _ in range(per_epoch):
-            schedule.step(model(torch.ones(1, 1)).sum())
+            schedule.descend(model(torch.ones(1, 1)).sum())
+            schedule.next_rate()
         seen.append(schedule._optimiser.param_groups[0]["lr"])
         if schedule.ends_after(epoch, loss, {"epoch": torch.tensor(epoch)}):
             break

@@ -56,7 +56,7 @@ def test_a_loss_that_is_not_finite_is_named_and_the_last_good_state_is_kept(mosa
 
 def test_weights_that_are_not_finite_are_never_kept(mosaic, monkeypatch):
     """A gradient that is not finite in the last step of an epoch: no loss of the training shows it."""
-    honest, calls = OneCycle.step, []
+    honest, calls = OneCycle.descend, []
     model = MMAAVI(QUICK, device="cpu")
 
     def broken(self, loss):
@@ -65,7 +65,7 @@ def test_weights_that_are_not_finite_are_never_kept(mosaic, monkeypatch):
         if len(calls) == 20:
             next(iter(self._optimiser.param_groups[0]["params"])).data.fill_(float("nan"))
 
-    monkeypatch.setattr(OneCycle, "step", broken)
+    monkeypatch.setattr(OneCycle, "descend", broken)
     with pytest.raises(InputError, match="not finite in epoch"):
         model.fit(mosaic, progress=False)
     assert np.isfinite(model.embed(mosaic)["X_mmaavi"]).all()

@@ -63,6 +63,7 @@ class MosaicData:
         self.scaling = scaling or fit_scaling(mosaic, self._batch, len(batches))
         self._zeros = {m: torch.tensor(x.zeros, device=device) for m, x in self.scaling.items()}
         self._layouts: dict[tuple[int, ...], _Layout] = {}
+        self._padded = self.device.type == "cuda"  # to always the same shapes, so that the host need not wait for them
         self._all: CellValues | None = None
         self._cells_at_once = self.n_cells
         if mosaic.on_disk:
@@ -200,21 +201,22 @@ class MosaicData:
 
     def _gather(self, values: CellValues, place: Tensor, cells: Tensor, sizes: tuple[int, ...]) -> Minibatch:
         """The minibatch of some cells, given their places among those whose values are held, and in the mosaic."""
-        layout, there, parts = self._layout(sizes), cells.to(self.device), {}
-        for m, (host_rows, rows, runs) in layout.rows.items():
-            of = place[host_rows]
-            of_there = of.to(self.device)
+        layout, parts = self._layout(sizes), {}
+        place, cells = (t.to(self.device, non_blocking=True) for t in (place, cells))
+        for m, (rows, runs) in layout.rows.items():
+            of = place[rows]
+            n_inputs, n_counts = layout.n_stored[m]
             parts[m] = ModalityRows(
                 rows=rows,
-                batch=self.batch[there[rows]],
+                batch=self.batch[cells[rows]],
                 runs=runs,
-                inputs=values.inputs[m].take(of),
+                inputs=values.inputs[m].take(of, n_inputs),
                 zeros=self._zeros[m],
-                counts=values.counts[m].take(of),
-                log_depth=values.log_depth[m][of_there],
-                log_factorial=values.log_factorial[m][of_there],
+                counts=values.counts[m].take(of, n_counts),
+                log_depth=values.log_depth[m][of],
+                log_factorial=values.log_factorial[m][of],
             )
-        return Minibatch(there, self.batch[there], self.measured[there], self.label[there], parts, layout.pairs)
+        return Minibatch(cells, self.batch[cells], self.measured[cells], self.label[cells], parts, layout.pairs)
 
     def _layout(self, sizes: tuple[int, ...]) -> "_Layout":
         """Where cells stand in a minibatch with so many cells of each group; made once for each."""
@@ -223,7 +225,8 @@ class MosaicData:
             rows = {m: np.flatnonzero(has) for m, has in zip(self.modalities, mask.T, strict=True) if has.any()}
             both = [(a, b, np.intersect1d(rows[a], rows[b])) for a, b in combinations(rows, 2)]
             self._layouts[sizes] = _Layout(
-                {m: (torch.tensor(r), torch.tensor(r, device=self.device), _runs(batch[r])) for m, r in rows.items()},
+                {m: (torch.tensor(r, device=self.device), _runs(batch[r])) for m, r in rows.items()},
+                {m: self._largest(m, sizes) if self._padded else (None, None) for m in rows},
                 [
                     (a, b, *(torch.tensor(np.searchsorted(rows[m], shared), device=self.device) for m in (a, b)))
                     for a, b, shared in both
@@ -231,6 +234,16 @@ class MosaicData:
                 ],
             )
         return self._layouts[sizes]
+
+    def _largest(self, modality: str, sizes: tuple[int, ...]) -> tuple[int, int]:
+        """The most entries that inputs and counts of a minibatch can have, with so many cells of each group."""
+        stored, most = row_sizes(self._counts[modality]), 0
+        for g in np.flatnonzero(sizes):
+            members, n = stored[self.group == g], sizes[g]
+            repeats = n if self._all is None else -(-n // len(members)) + 1  # a cell's, where drawing begins anew
+            most += int(np.sort(np.repeat(np.sort(members)[-n:], min(repeats, n)))[-n:].sum())
+        n_axes = self.scaling[modality].axes.shape[1]
+        return sum(sizes) * n_axes if n_axes else most, most
 
 
 @dataclass(frozen=True)
@@ -240,12 +253,15 @@ class _Layout:
     Attributes
     ----------
     rows
-        Modality -> positions of the cells with it, on the host and on the device; and their runs of one batch.
+        Modality -> positions of the cells with it, on the device; and their runs of one batch.
+    n_stored
+        Modality -> entries of inputs and of counts that are stored, zeros among them; None: as many as there are.
     pairs
         See :class:`Minibatch`.
     """
 
-    rows: dict[str, tuple[Tensor, Tensor, list[tuple[int, int, int]]]]
+    rows: dict[str, tuple[Tensor, list[tuple[int, int, int]]]]
+    n_stored: dict[str, tuple[int | None, int | None]]
     pairs: list[tuple[str, str, Tensor, Tensor]]
 
 

@@ -74,7 +74,8 @@ class NegativeBinomial(Likelihood):
         return np.log(total / total.sum())
 
     def nll(self, logit: Tensor, x: ModalityRows) -> Tensor:
-        nll = softmax_negative_binomial(logit, self.scale, self.bias, self.log_r, x.runs, x.counts, x.log_depth)
+        tables = (self.scale, self.bias, self.log_r)
+        nll = softmax_negative_binomial(logit, *tables, x.batch, x.runs, x.counts, x.log_depth)
         return nll + x.log_factorial.mean()
 
     def mean(self, logit: Tensor, batch: Tensor, depth: float) -> Tensor:
@@ -104,9 +105,8 @@ class Bernoulli(Likelihood):
 
     def nll(self, logit: Tensor, x: ModalityRows) -> Tensor:
         natural = self.natural(logit, x.batch)
-        positive = x.counts.values > 0
-        found = natural[x.counts.rows[positive], x.counts.indices[positive]].sum()
-        return (F.softplus(natural).sum() - found) / len(logit)
+        found = torch.where(x.counts.values > 0, natural[x.counts.rows, x.counts.indices], 0.0)  # (nnz,)
+        return (F.softplus(natural).sum() - found.sum()) / len(logit)
 
     def mean(self, logit: Tensor, batch: Tensor, depth: float) -> Tensor:
         return self.natural(logit, batch).sigmoid()
@@ -151,15 +151,15 @@ class ZeroInflatedLogNormal(Likelihood):
         return F.softplus(self.raw_sd) + SMALLEST_SD
 
     def nll(self, logit: Tensor, x: ModalityRows) -> Tensor:
-        positive = x.counts.values > 0
-        rows, columns = x.counts.rows[positive], x.counts.indices[positive]
-        log_x = x.counts.values[positive].log()
+        rows, columns, value = x.counts.rows, x.counts.indices, x.counts.values
+        log_x = torch.where(value > 0, value, 1.0).log()  # (nnz,)
         at = (x.batch[rows], columns)
         sd = self.sd[at]
         natural = self.bias[at] + self.scale[at] * logit[rows, columns]
         log_normal = log_x + sd.log() + 0.5 * math.log(2 * math.pi) + 0.5 * ((log_x - natural) / sd).square()
+        found = torch.where(value > 0, log_normal + self.zero_logit[at], 0.0)  # -log(1 - p) = -log p + logit of p
         all_zero = F.softplus(-self.zero_logit).index_select(0, x.batch).sum()
-        return (all_zero + (log_normal + self.zero_logit[at]).sum()) / len(logit)  # -log(1 - p) = -log p + logit of p
+        return (all_zero + found.sum()) / len(logit)
 
     def mean(self, logit: Tensor, batch: Tensor, depth: float) -> Tensor:
         present = torch.sigmoid(-self.zero_logit).index_select(0, batch)

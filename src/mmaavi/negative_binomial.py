@@ -8,6 +8,7 @@ which is r softplus(a) where x = 0: only non-zero counts need more than one expo
 """
 
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,7 @@ from .sparse import SparseRows
 
 Runs = list[tuple[int, int, int]]  # batch, first row and row after the last of rows that stand together
 
+HAS_TRITON = find_spec("triton") is not None
 BLOCK_ELEMENTS = 2**21  # elements of a block of rows: bounds the temporaries (four of 8 MiB)
 SMALLEST_SHARE = 1e-37  # of a feature in a cell's counts; below it is zero in single precision
 
@@ -30,7 +32,7 @@ def negative_binomial_nll(counts: Tensor, mean: Tensor, inverse_dispersion: Tens
 
 
 def softmax_negative_binomial(
-    logit: Tensor, scale: Tensor, bias: Tensor, log_r: Tensor, runs: Runs, counts: SparseRows, log_depth: Tensor
+    logit: Tensor, scale: Tensor, bias: Tensor, log_r: Tensor, batch: Tensor, runs: Runs, counts: SparseRows, log_depth: Tensor
 ) -> Tensor:
     """Negative log-likelihood of counts, summed over features and averaged over cells; without lgamma(x + 1).
 
@@ -43,30 +45,31 @@ def softmax_negative_binomial(
         Shape (n_cells, n_features).
     scale, bias, log_r
         Shape (n_batches, n_features).
+    batch
+        Number of each cell's batch, of shape (n_cells,).
     runs
         Cells of one batch stand together: the batch's number, its first row, and the row after its last.
     counts
-        n_cells x n_features.
+        n_cells x n_features; stored zeros add nothing.
     log_depth
         Log library size, of shape (n_cells,).
     """
     with_gradient = torch.is_grad_enabled()
-    return _SoftmaxNegativeBinomial.apply(logit, scale, bias, log_r, runs, counts, log_depth, with_gradient)
+    return _SoftmaxNegativeBinomial.apply(logit, scale, bias, log_r, batch, runs, counts, log_depth, with_gradient)
 
 
 class _SoftmaxNegativeBinomial(torch.autograd.Function):
-    """Since the loss is a scalar, its gradients are made on the way forward, one block of cells of one batch at a time."""
+    """Since the loss is a scalar, its gradients are made on the way forward."""
 
     @staticmethod
-    def forward(ctx, logit, scale, bias, log_r, runs, counts, log_depth, with_gradient):
-        tables = (scale, bias, log_r, log_r.exp(), (-log_r).exp())
-        gradients = [torch.empty_like(logit), *(torch.zeros_like(t) for t in (scale, bias, log_r))] if with_gradient else None
-        nll = logit.new_zeros(())
-        for batch, rows in _blocks(runs, max(1, BLOCK_ELEMENTS // logit.shape[1])):
-            stored = slice(*counts.indptr[[rows.start, rows.stop]].tolist())
-            entries = (counts.rows[stored] - rows.start, counts.indices[stored], counts.values[stored])
-            here = None if gradients is None else (gradients[0][rows], *(g[batch] for g in gradients[1:]))
-            nll += _block(logit[rows], *(t[batch] for t in tables), log_depth[rows], entries, here)
+    def forward(ctx, logit, scale, bias, log_r, batch, runs, counts, log_depth, with_gradient):
+        tables = (scale, bias, log_r)
+        if logit.is_cuda and HAS_TRITON:
+            from .negative_binomial_triton import summed_nll  # imports what only GPU builds of torch bring along
+
+            nll, gradients = summed_nll(logit, tables, batch, counts, log_depth, with_gradient)
+        else:
+            nll, gradients = _summed_nll(logit, tables, runs, counts, log_depth, with_gradient)
         if with_gradient:
             ctx.save_for_backward(*gradients)
             ctx.n_cells = len(logit)
@@ -75,7 +78,21 @@ class _SoftmaxNegativeBinomial(torch.autograd.Function):
     @staticmethod
     def backward(ctx, upstream):
         factor = upstream / ctx.n_cells
-        return *(factor * g for g in ctx.saved_tensors), None, None, None, None
+        return *(factor * g for g in ctx.saved_tensors), *5 * (None,)
+
+
+def _summed_nll(logit, tables, runs, counts, log_depth, with_gradient) -> tuple[Tensor, list[Tensor] | None]:
+    """Sum over cells and features, and its gradients for the logits and each table; one block of cells of a batch at a time."""
+    scale, bias, log_r = tables
+    by_batch = (scale, bias, log_r, log_r.exp(), (-log_r).exp())
+    gradients = [torch.empty_like(logit), *(torch.zeros_like(t) for t in tables)] if with_gradient else None
+    nll = logit.new_zeros(())
+    for b, rows in _blocks(runs, max(1, BLOCK_ELEMENTS // logit.shape[1])):
+        stored = slice(*counts.indptr[[rows.start, rows.stop]].tolist())
+        entries = (counts.rows[stored] - rows.start, counts.indices[stored], counts.values[stored])
+        here = None if gradients is None else (gradients[0][rows], *(g[b] for g in gradients[1:]))
+        nll += _block(logit[rows], *(t[b] for t in by_batch), log_depth[rows], entries, here)
+    return nll, gradients
 
 
 def _blocks(runs: Runs, size: int) -> Iterator[tuple[int, slice]]:

@@ -12,7 +12,10 @@ class Rmsprop(torch.optim.Adam):
     """
 
     def __init__(self, parameters, learning_rate: float):
-        super().__init__(parameters, lr=learning_rate, betas=(0.0, 0.99), eps=1e-8, fused=True)
+        parameters = list(parameters)
+        on_gpu = parameters[0].is_cuda  # there, a recorded step reads the rate from the device
+        rate = torch.tensor(learning_rate, device=parameters[0].device) if on_gpu else learning_rate
+        super().__init__(parameters, lr=rate, betas=(0.0, 0.99), eps=1e-8, fused=True, capturable=on_gpu)
         for group in self.param_groups:
             for p in group["params"]:
                 long_since = torch.tensor(1e6, dtype=torch.float32, device=p.device)  # 1 - 0.99^step is 1
@@ -20,7 +23,10 @@ class Rmsprop(torch.optim.Adam):
 
 
 class Schedule:
-    """RMSprop and how its learning rate changes; each kind of schedule says how, and when training ends."""
+    """RMSprop and how its learning rate changes; each kind of schedule says how, and when training ends.
+
+    A step is ``descend``, which a GPU may replay from a recording, and then ``next_rate``.
+    """
 
     best_state: dict[str, Tensor] | None = None
 
@@ -28,11 +34,14 @@ class Schedule:
         self.n_epochs = n_epochs
         self._optimiser = Rmsprop(model.parameters(), learning_rate)
 
-    def step(self, loss: Tensor) -> None:
-        """Descend the loss by one step."""
+    def descend(self, loss: Tensor) -> None:
+        """Take the gradients of the loss, and a step of the optimiser."""
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self._optimiser.step()
+
+    def next_rate(self) -> None:
+        """Set the learning rate of the next step."""
 
     def ends_after(self, epoch: int, validation_loss: float, state: dict[str, Tensor]) -> bool:
         """Whether training ends before the last epoch."""
@@ -61,8 +70,7 @@ class OneCycle(Schedule):
             self._optimiser, learning_rate, total_steps=n_epochs * per_epoch, pct_start=self.WARM_UP, cycle_momentum=False
         )
 
-    def step(self, loss: Tensor) -> None:
-        super().step(loss)
+    def next_rate(self) -> None:
         self._rate.step()
 
 

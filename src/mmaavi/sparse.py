@@ -6,6 +6,7 @@ from functools import cached_property
 
 import scipy.sparse as sp
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state")
@@ -18,9 +19,9 @@ class SparseRows:
     Attributes
     ----------
     indptr
-        Row starts, of shape (n_rows + 1,); always on the host, so that sizes are known without waiting for the device.
+        Row starts, of shape (n_rows + 1,).
     indices, values
-        Column and value of each stored entry, of shape (nnz,), on the device.
+        Column and value of each stored entry, of shape (nnz,).
     n_columns
         Width of the matrix.
     """
@@ -32,15 +33,15 @@ class SparseRows:
 
     @staticmethod
     def from_scipy(x: sp.csr_array, device: torch.device | str = "cpu") -> "SparseRows":
-        indptr = torch.tensor(x.indptr, dtype=torch.int64)
-        indices = torch.tensor(x.indices, dtype=torch.int64, device=device)
+        indptr, indices = (torch.tensor(a, dtype=torch.int64, device=device) for a in (x.indptr, x.indices))
         return SparseRows(indptr, indices, torch.tensor(x.data, dtype=torch.float32, device=device), x.shape[1])
 
     def to(self, device: torch.device) -> "SparseRows":
-        return SparseRows(self.indptr, self.indices.to(device), self.values.to(device), self.n_columns)
+        return SparseRows(self.indptr.to(device), self.indices.to(device), self.values.to(device), self.n_columns)
 
     def to_dense(self) -> Tensor:
-        return self._tensor.to_dense()
+        dense = self.values.new_zeros(self.n_rows, self.n_columns)
+        return dense.index_put_((self.rows, self.indices), self.values, accumulate=True)
 
     @property
     def n_rows(self) -> int:
@@ -49,21 +50,30 @@ class SparseRows:
     @cached_property
     def rows(self) -> Tensor:
         """Row of each stored entry, of shape (nnz,)."""
-        return self._spread(torch.arange(self.n_rows), self.indptr)
+        return _row_of_each(self.indptr.diff(), len(self.indices))
 
-    def take(self, rows: Tensor) -> "SparseRows":
-        """The matrix of some rows (positions on the host), in any order and also repeatedly."""
+    def take(self, rows: Tensor, n_stored: int | None = None) -> "SparseRows":
+        """The matrix of some rows, in any order and also repeatedly.
+
+        With ``n_stored``, which is no less than the entries of the rows, so many are stored: zeros beside the others, spread
+        over rows and columns. The host then need not wait for the device to know their number.
+        """
         start = self.indptr[rows]
-        indptr = torch.zeros(len(rows) + 1, dtype=torch.int64)
-        torch.cumsum(self.indptr[rows + 1] - start, 0, out=indptr[1:])
-        entries = self._spread(start - indptr[:-1], indptr)
-        entries += torch.arange(len(entries), device=entries.device)
-        return SparseRows(indptr, self.indices[entries], self.values[entries], self.n_columns)
-
-    def _spread(self, of_row: Tensor, indptr: Tensor) -> Tensor:
-        """A value of each row, given on the host, for each of the row's stored entries, on the device."""
-        device = self.indices.device
-        return torch.repeat_interleave(of_row.to(device), indptr.diff().to(device), output_size=int(indptr[-1]))
+        size = self.indptr[rows + 1] - start  # (n,)
+        if n_stored is None:
+            n_stored, filled = int(size.sum()), size
+        else:
+            spare, place = n_stored - size.sum(), torch.arange(len(rows), device=rows.device)
+            filled = size + spare // len(rows) + (place < spare % len(rows))
+        indptr = F.pad(filled.cumsum(0), (1, 0))
+        row, number = _row_of_each(filled, n_stored), torch.arange(n_stored, device=rows.device)  # (n_stored,)
+        entry = number + (start - indptr[:-1])[row]
+        if filled is size:
+            return SparseRows(indptr, self.indices[entry], self.values[entry], self.n_columns)
+        real = entry < (start + size)[row]
+        entry = torch.where(real, entry, 0)
+        columns = torch.where(real, self.indices[entry], number % self.n_columns)
+        return SparseRows(indptr, columns, self.values[entry] * real, self.n_columns)
 
     def matmul(self, dense: Tensor) -> Tensor:
         """Self @ dense: (n_rows, n_columns) x (n_columns, k) -> (n_rows, k)."""
@@ -79,7 +89,7 @@ class SparseRows:
 
     @cached_property
     def _tensor(self) -> Tensor:
-        return self._csr(self.indptr.to(self.indices.device), self.indices, self.values, (self.n_rows, self.n_columns))
+        return self._csr(self.indptr, self.indices, self.values, (self.n_rows, self.n_columns))
 
     @cached_property
     def _transposed(self) -> Tensor:
@@ -91,6 +101,11 @@ class SparseRows:
     @staticmethod
     def _csr(indptr: Tensor, indices: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
         return torch.sparse_csr_tensor(indptr, indices, values, size, check_invariants=False)
+
+
+def _row_of_each(sizes: Tensor, n: int) -> Tensor:
+    """Rows of so many entries each (n_rows,) -> the row of each of all n entries."""
+    return torch.repeat_interleave(torch.arange(len(sizes), device=sizes.device), sizes, output_size=n)
 
 
 class _SparseLinear(torch.autograd.Function):

@@ -20,8 +20,8 @@ from .experiments import code_hash
 from .model import MosaicVAE
 from .processes import mean_of_processes, n_processes, this_process
 from .schedules import SCHEDULES
+from .steps import EDGES_A_STEP, Step
 
-EDGES_A_STEP = 512
 VALIDATION_SEED = 0
 # The adversary's loss says nothing about the fit, and agreement depends on how many cells it is asked among.
 NOT_VALIDATED = ("discriminator", "agreement")
@@ -96,7 +96,7 @@ def train(
     history, steps = state.restore()
     last_good = _copy(model)
     process = (this_process(), n_processes())
-    losses = model if n_processes() == 1 else shared(model)
+    step = Step(model if n_processes() == 1 else shared(model), model.total, schedule, edges)
     n_done = len(history) // 2
     bar = tqdm(total=schedule.n_epochs, initial=n_done, desc="training", unit="epoch", disable=None if progress else True)
     with bar, state.heeding_sigterm():
@@ -106,18 +106,14 @@ def train(
             draws = generator.get_state()
             for batch in data.epoch(split.train, s.minibatch_size, generator, s.labelled_share, len(steps), process):
                 state.write_if_due(history, draws, steps)
-                terms = losses(batch, edges.sample(EDGES_A_STEP))
-                loss = model.total(terms)
-                schedule.step(loss)
-                steps.append(torch.stack([loss, *terms.values()]).detach())
-            table = mean_of_processes(
-                torch.stack(steps)
-            ).cpu()  # (n_steps, 1 + n_terms): the one time that the device is waited for
+                steps.append(step(batch))
+            # (n_steps, 1 + n_terms): the one time that the device is waited for
+            table = mean_of_processes(torch.stack(steps)).cpu()
             steps = []
-            rows = [_row(epoch, "train", start, dict(zip(["total", *terms], table.mean(dim=0), strict=True)))]
+            rows = [_row(epoch, "train", start, dict(zip(step.names, table.mean(dim=0), strict=True)))]
             validation = validate(model, data, edges, split.validation)  # by all: what ends a training ends it everywhere
             rows.append(_row(epoch, "validation", start, {k: mean_of_processes(v) for k, v in validation.items()}))
-            if bad := _not_finite(table, list(terms), rows[1], model):
+            if bad := _not_finite(table, step.names[1:], rows[1], model):
                 model.load_state_dict(last_good)
                 model.eval()
                 raise InputError(

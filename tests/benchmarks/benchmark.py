@@ -31,7 +31,8 @@ from mmaavi.mosaic import Mosaic, load
 from mmaavi.negative_binomial import negative_binomial_nll
 from mmaavi.schedules import OneCycle
 from mmaavi.settings import Settings
-from mmaavi.train import EDGES_A_STEP, keep_freed_memory
+from mmaavi.steps import Step
+from mmaavi.train import keep_freed_memory
 from mmaavi.zero_filled import zero_filled
 
 SETTINGS = Settings(graph_share=0.9)
@@ -40,15 +41,15 @@ SETTINGS = Settings(graph_share=0.9)
 class Training:
     """A model on its data, ready to step."""
 
-    def __init__(self, mosaic: Mosaic, settings: Settings = SETTINGS, device: str = "cpu"):
+    def __init__(self, mosaic: Mosaic, settings: Settings = SETTINGS, device: str = "cpu", data: MosaicData | None = None):
         torch.manual_seed(0)
         self.settings = settings
-        self.data = MosaicData(mosaic, mosaic.batches, device=device)
+        self.data = data or MosaicData(mosaic, mosaic.batches, device=device)
         n = sum(mosaic.n_features.values())
         graph = sp.csr_array((n, n), dtype=np.float32) if mosaic.guidance is None else mosaic.guidance
-        self.edges = EdgeSampler(graph, device=device)
         self.model = MosaicVAE(settings, self.data.scaling, len(mosaic.batches), graph).to(device)
-        self.schedule = OneCycle(self.model, settings.learning_rate, n_epochs=1000, per_epoch=1000)
+        schedule = OneCycle(self.model, settings.learning_rate, n_epochs=1000, per_epoch=1000)
+        self._step = Step(self.model, self.model.total, schedule, EdgeSampler(graph, device=device))
         self.cells = np.arange(self.data.n_cells)
         self.minibatches = self._endless()
 
@@ -62,17 +63,18 @@ class Training:
             yield from self.data.epoch(self.cells, self.settings.minibatch_size, generator)
 
     def step(self) -> None:
-        self.schedule.step(self.model.total(self.model(next(self.minibatches), self.edges.sample(EDGES_A_STEP))))
+        self._step(next(self.minibatches))
 
     def products(self) -> Callable[[], None]:
         """The matrix products that a step cannot do without, forward and backward: first layers, decoders, optimiser apart."""
         batch = next(self.minibatches)
+        device = batch.cells.device
         width, k = self.settings.width, self.settings.width + self.settings.n_latent
         parts = []
         for m, x in batch.modalities.items():
             n, g = len(x.rows), self.model.n_features[m]
-            hidden, weight, logit = torch.randn(n, k), torch.randn(g, k), torch.randn(n, g)
-            parts.append((x.inputs, torch.randn(g, width), torch.randn(n, width), hidden, weight, logit))
+            shapes = ((g, width), (n, width), (n, k), (g, k), (n, g))
+            parts.append((x.inputs, *(torch.randn(shape, device=device) for shape in shapes)))
 
         def run() -> None:
             for inputs, first, gradient, hidden, weight, logit in parts:
@@ -87,13 +89,16 @@ class Training:
 
 
 def seconds(run: Callable[[], None], n: int = 20, warm_up: int = 5) -> float:
-    """Median time of a call."""
+    """Median time of a call; on a GPU, until the device is done."""
+    wait = torch.cuda.synchronize if torch.cuda.is_available() else lambda: None
     for _ in range(warm_up):
         run()
     times = []
     for _ in range(n):
+        wait()
         start = time.perf_counter()
         run()
+        wait()
         times.append(time.perf_counter() - start)
     return float(np.median(times))
 
@@ -105,8 +110,7 @@ def dense() -> Iterator[None]:
     def first_layer(x, zeros, batch, weight):
         return (x.to_dense() + zeros[batch]) @ weight
 
-    def nll(logit, scale, bias, log_r, runs, counts, log_depth):
-        batch = torch.cat([torch.full((stop - start,), number) for number, start, stop in runs])
+    def nll(logit, scale, bias, log_r, batch, runs, counts, log_depth):
         mean = log_depth.exp()[:, None] * torch.softmax(scale[batch] * logit + bias[batch], dim=1)
         x = counts.to_dense()
         return (negative_binomial_nll(x, mean, log_r[batch].exp()) - torch.lgamma(x + 1)).sum(dim=1).mean()
@@ -118,20 +122,27 @@ def dense() -> Iterator[None]:
         yield
 
 
-def random_mosaic(n_cells: int, n_features: dict[str, int], density: float, seed: int = 0) -> Mosaic:
-    """Poisson-like counts at random; as many batches as modalities, each lacking one of them where there are several."""
+def random_mosaic(
+    n_cells: int, n_features: dict[str, int], density: dict[str, float], patterns: list[str] | None = None, seed: int = 0
+) -> Mosaic:
+    """Counts of 1 to 3 at random places, as many in each cell.
+
+    ``patterns`` are the modalities of each batch, with a space between; by default there are as many batches as modalities, each
+    lacking one where there are several.
+    """
     rng = np.random.default_rng(seed)
     names = list(n_features)
-    batch = np.arange(n_cells) % max(len(names), 2)
-    cells = pd.Index([f"c{i}" for i in range(n_cells)])
-    measured = pd.DataFrame({m: (batch != i) | (len(names) == 1) for i, m in enumerate(names)}, index=cells)
+    patterns = patterns or [" ".join(set(names) - {m}) or m for m in names]
+    batch = np.arange(n_cells) % len(patterns)
+    cells = pd.RangeIndex(n_cells).astype(str)
+    measured = pd.DataFrame({m: np.array([m in p.split() for p in patterns])[batch] for m in names}, index=cells)
     counts = {}
     for m, g in n_features.items():
-        per_cell = max(1, round(density * g)) * measured[m].to_numpy()
-        indptr = np.concatenate([[0], np.cumsum(per_cell)])
-        indices = rng.integers(g, size=indptr[-1]).astype(np.int64)
-        counts[m] = sp.csr_array((rng.integers(1, 4, indptr[-1]).astype(np.float32), indices, indptr), shape=(n_cells, g))
-        counts[m].sum_duplicates()
+        has, n = measured[m].to_numpy(), max(1, round(density[m] * g))
+        stretch = g // n  # one entry in each
+        indices = np.arange(n, dtype=np.int32) * stretch + rng.integers(stretch, size=(has.sum(), n), dtype=np.int32)
+        values = rng.integers(1, 4, indices.size, dtype=np.int8).astype(np.float32)
+        counts[m] = sp.csr_array((values, indices.ravel(), np.append(0, np.cumsum(n * has))), shape=(n_cells, g))
     var = {m: pd.DataFrame(index=[f"{m}{i}" for i in range(g)]) for m, g in n_features.items()}
     return Mosaic(counts, measured, pd.DataFrame({"batch": [f"b{b}" for b in batch]}, index=cells), var)
 
@@ -157,13 +168,14 @@ def growth() -> pd.DataFrame:
     """Epoch time by cells, step time by features and by modalities."""
     rows = []
     for n_cells in (1_000, 3_000, 10_000, 30_000, 100_000):
-        training = Training(random_mosaic(n_cells, {"rna": 2_000, "atac": 10_000}, 0.02))
+        training = Training(random_mosaic(n_cells, {"rna": 2_000, "atac": 10_000}, {"rna": 0.02, "atac": 0.02}))
         rows.append(("cells", n_cells, seconds(training.step) * training.per_epoch, "epoch"))
     for n_features in (2_000, 6_000, 20_000, 60_000, 200_000):
-        training = Training(random_mosaic(2_000, {"rna": 1_000, "atac": n_features}, 0.01))
+        training = Training(random_mosaic(2_000, {"rna": 1_000, "atac": n_features}, {"rna": 0.01, "atac": 0.01}))
         rows.append(("features", n_features, seconds(training.step, n=8, warm_up=3), "step"))
     for n_modalities in (1, 2, 4, 8):
-        training = Training(random_mosaic(2_000, {f"m{i}": 2_000 for i in range(n_modalities)}, 0.02))
+        names = [f"m{i}" for i in range(n_modalities)]
+        training = Training(random_mosaic(2_000, dict.fromkeys(names, 2_000), dict.fromkeys(names, 0.02)))
         rows.append(("modalities", n_modalities, seconds(training.step), "step"))
     return pd.DataFrame(rows, columns=["by", "size", "seconds", "of"])
 
@@ -215,7 +227,11 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     keep_freed_memory()  # as training does
     print(platform.processor() or platform.machine(), f"{torch.get_num_threads()} threads, torch {torch.__version__}")
-    mosaic = load(options.mosaic) if options.mosaic else random_mosaic(10_000, {"rna": 1_700, "atac": 24_000}, 0.01)
+    mosaic = (
+        load(options.mosaic)
+        if options.mosaic
+        else random_mosaic(10_000, {"rna": 1_700, "atac": 24_000}, {"rna": 0.01, "atac": 0.01})
+    )
     tables = {"multivi": against_multivi(mosaic)} if options.multivi else {"step": against_dense(mosaic), "growth": growth()}
     for name, table in tables.items():
         print(table.to_string(index=False, float_format="%.3f"))

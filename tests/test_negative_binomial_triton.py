@@ -1,0 +1,57 @@
+"""The GPU's form of the likelihood; without a GPU, by Triton's interpreter: pip install triton, and TRITON_INTERPRET=1."""
+
+import os
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+
+from mmaavi.negative_binomial import softmax_negative_binomial
+from mmaavi.sparse import SparseRows
+
+pytest.importorskip("triton")
+if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
+    pytest.skip("no GPU here, and TRITON_INTERPRET=1 is not set", allow_module_level=True)
+from mmaavi.negative_binomial_triton import summed_nll
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+RUNS = [(0, 0, 20), (1, 20, 45), (2, 45, 55), (0, 55, 70)]
+N, G, B = 70, 1300, 3
+
+
+@pytest.fixture
+def problem(rng):
+    torch.manual_seed(0)
+    x = sp.random_array((N, G), density=0.1, format="csr", rng=rng)
+    x.data = np.ceil(5 * x.data)
+    batch = torch.cat([torch.full((stop - start,), b) for b, start, stop in RUNS])
+    parameters = [torch.randn(N, G), *(0.3 * torch.randn(B, G) for _ in range(3))]
+    return parameters, batch, SparseRows.from_scipy(x), torch.tensor(np.log(x.sum(axis=1) + 1), dtype=torch.float32)
+
+
+def by_triton(parameters, batch, counts, log_depth, with_gradient=True):
+    logit, *tables = (p.to(DEVICE) for p in parameters)
+    total, gradients = summed_nll(logit, tables, batch.to(DEVICE), counts.to(DEVICE), log_depth.to(DEVICE), with_gradient)
+    return total.cpu(), None if gradients is None else [g.cpu() for g in gradients]
+
+
+@pytest.mark.parametrize("spare", [0, 500])
+def test_loss_and_gradients_are_those_of_double_precision(problem, spare):
+    parameters, batch, counts, log_depth = problem
+    padded = counts.take(torch.arange(N), len(counts.values) + spare)
+    total, gradients = by_triton(parameters, batch, padded, log_depth)
+    exact = [p.double().requires_grad_() for p in parameters]
+    as_double = SparseRows(counts.indptr, counts.indices, counts.values.double(), G)
+    oracle = N * softmax_negative_binomial(*exact, batch, RUNS, as_double, log_depth.double())
+    assert abs(total / oracle.item() - 1) < 1e-6
+    for mine, theirs in zip(gradients, torch.autograd.grad(oracle, exact), strict=True):
+        assert (mine - theirs).norm() / theirs.norm() < 1e-6
+    assert by_triton(parameters, batch, padded, log_depth, with_gradient=False) == (total, None)
+
+
+def test_extreme_values_stay_finite(problem):
+    _, batch, counts, log_depth = problem
+    parameters = [torch.linspace(-300, 300, N * G).view(N, G), torch.ones(B, G), torch.zeros(B, G), torch.full((B, G), 12.0)]
+    total, gradients = by_triton(parameters, batch, counts, log_depth)
+    assert all(torch.isfinite(t).all() for t in (total, *gradients))
