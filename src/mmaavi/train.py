@@ -4,6 +4,8 @@ import ctypes
 import math
 import platform
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,7 +101,7 @@ def train(
     step = Step(model if n_processes() == 1 else shared(model), model.total, schedule, edges)
     n_done = len(history) // 2
     bar = tqdm(total=schedule.n_epochs, initial=n_done, desc="training", unit="epoch", disable=None if progress else True)
-    with bar, state.heeding_sigterm():
+    with bar, state.heeding_sigterm(), tensor_cores():
         for epoch in range(n_done, schedule.n_epochs):
             start = time.perf_counter()
             model.train()
@@ -138,6 +140,17 @@ def shared(model: MosaicVAE) -> DistributedDataParallel:
     """The model with gradients averaged over all processes."""
     unused = model.settings.fusion == "mean"  # its gates
     return DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=unused)
+
+
+@contextmanager
+def tensor_cores() -> Iterator[None]:
+    """Let a GPU round the factors of matrix products to TF32, which its tensor cores take; scores are as with float32."""
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 def keep_freed_memory() -> None:

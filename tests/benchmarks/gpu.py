@@ -22,10 +22,11 @@ from benchmark import SETTINGS, Training, dense, random_mosaic, seconds
 from mmaavi import steps
 from mmaavi.data import MosaicData
 from mmaavi.mosaic import Mosaic, load
+from mmaavi.train import tensor_cores
 
 FEATURES = {"rna": 3_000, "atac": 100_000}
 DENSITY = {"rna": 0.1, "atac": 0.005}
-SIZES = [256, 512, 2048]
+SIZES = {"step": (256, 2048), "epoch": (512, 2048)}  # cells a step
 PATTERNS = ["rna atac", "rna atac", "rna", "atac"]
 
 
@@ -43,19 +44,10 @@ def one_by_one() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def tf32() -> Iterator[None]:
-    torch.set_float32_matmul_precision("high")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision("highest")
-
-
 FORMS: dict[str, list[Callable]] = {
     "float32": [],
-    "tf32 (as trained)": [tf32],
-    "tf32, kernel by kernel": [tf32, one_by_one],
+    "tf32 (as trained)": [tensor_cores],
+    "tf32, kernel by kernel": [tensor_cores, one_by_one],
     "float32, plain dense": [dense],
 }
 
@@ -88,13 +80,13 @@ def least_bytes(training: Training) -> int:
     return 4 * (10 * n_weights + 6 * n_logits)
 
 
-def epochs(mosaic: Mosaic, sizes: list[int]) -> list[dict]:
+def epochs(mosaic: Mosaic) -> list[dict]:
     """All cells on the device, then whole epochs."""
     start = time.perf_counter()
     data = MosaicData(mosaic, mosaic.batches, device="cuda")
     held, rows = torch.cuda.memory_allocated() / 2**30, []
     there = time.perf_counter() - start
-    for size, form in product(sizes, ("float32", "tf32 (as trained)")):
+    for size, form in product(SIZES["epoch"], ("float32", "tf32 (as trained)")):
         torch.cuda.reset_peak_memory_stats()
         with ExitStack() as stack:
             for context in FORMS[form]:
@@ -135,8 +127,8 @@ def main() -> None:
     mosaic = load(options.mosaic) if options.mosaic else random_mosaic(10_000, FEATURES, DENSITY, PATTERNS)
     many = random_mosaic(options.cells, FEATURES, DENSITY, PATTERNS)
     tables = {
-        "gpu_step": [step(mosaic, size, form) for size, form in product((SIZES[0], SIZES[-1]), FORMS)],
-        "gpu_epoch": epochs(many, SIZES[1:]),
+        "gpu_step": [step(mosaic, size, form) for size, form in product(SIZES["step"], FORMS)],
+        "gpu_epoch": epochs(many),
     }
     for name, rows in tables.items():
         table = pd.DataFrame(rows)
