@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: demo test test-slurm test-scale fuzz lint peers
+.PHONY: demo test test-slurm test-scale test-triton fuzz lint peers
 
 demo: $(READY)
 	$(BIN)/snakemake --set-threads integrate=1 # small runs: two at a time
@@ -20,6 +20,10 @@ test-slurm: $(READY) # as root; starts a SLURM of one node; ten to twenty minute
 
 test-scale: $(READY) # 100,000 and 1,000,000 simulated cells from disk; some 70 minutes, 7 GB there
 	PYTHONPATH=src $(BIN)/python tests/benchmarks/scale.py --cells 100000 1000000
+
+test-triton: $(READY) # what only a GPU runs, by Triton's interpreter; downloads Triton, 190 MB
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/triton triton==3.6.0
+	PYTHONPATH=$(VENV)/triton TRITON_INTERPRET=1 $(BIN)/pytest tests/test_negative_binomial_triton.py
 
 fuzz: $(READY) # 11,000 spoiled files and configs; half an hour
 	$(BIN)/pytest tests/fuzz/fuzz_inputs.py

@@ -1,4 +1,4 @@
-"""The GPU's form of the likelihood; without a GPU, by Triton's interpreter: pip install triton, and TRITON_INTERPRET=1."""
+"""The GPU's form of the likelihood; without a GPU, by Triton's interpreter (``make test-triton``)."""
 
 import os
 
@@ -12,7 +12,7 @@ from mmaavi.sparse import SparseRows
 
 pytest.importorskip("triton")
 if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
-    pytest.skip("no GPU here, and TRITON_INTERPRET=1 is not set", allow_module_level=True)
+    pytest.skip("no GPU here; make test-triton runs it by an interpreter", allow_module_level=True)
 from mmaavi.negative_binomial_triton import summed_nll
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

@@ -3,7 +3,9 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.sparse as sp
 import torch
 from conftest import small_mosaic
 
@@ -11,16 +13,21 @@ from mmaavi import steps
 from mmaavi.data import MosaicData
 from mmaavi.edges import EdgeSampler
 from mmaavi.model import MosaicVAE
-from mmaavi.mosaic import load
+from mmaavi.mosaic import Mosaic, load
 from mmaavi.settings import Settings
 
 LIKELIHOODS = ("negative_binomial", "poisson", "bernoulli", "normal", "zero_inflated_log_normal")
 
 
+def given(mosaic, padded: bool, **options) -> MosaicData:
+    data = MosaicData(mosaic, mosaic.batches, **options)
+    data._padded = padded
+    return data
+
+
 def minibatches(mosaic, padded: bool) -> list:
     labels = np.where(np.arange(len(mosaic.cells)) % 7 == 0, 0, -1)
-    data = MosaicData(mosaic, mosaic.batches, labels=labels, memory_gib=1e-4)
-    data._padded = padded
+    data = given(mosaic, padded, labels=labels, memory_gib=1e-4)
     return list(data.epoch(np.arange(data.n_cells), 24, torch.Generator().manual_seed(0), labelled_share=0.3))
 
 
@@ -53,6 +60,33 @@ def test_padded_minibatches_are_all_of_one_shape_and_give_the_same_losses(mosaic
         torch.testing.assert_close(losses[1], losses[2], rtol=0, atol=0)
 
 
-def test_cells_on_disk_are_padded_to_one_shape_too(tmp_path):
-    small_mosaic().save(tmp_path / "mosaic.h5mu")
-    assert len({str(shapes(batch)) for batch in minibatches(load(tmp_path / "mosaic.h5mu", memory_gib=0), True)}) == 1
+@pytest.mark.parametrize("place", ["memory", "disk"])
+@pytest.mark.parametrize("n_others", [9, 40, 100])
+@pytest.mark.parametrize("reduced", [False, True], ids=["log1p_norm", "pca"])
+def test_no_value_is_lost_where_a_small_group_with_a_large_cell_is_drawn_again_and_again(place, n_others, reduced, tmp_path):
+    rng = np.random.default_rng(0)
+    n = 10 + n_others
+    x = sp.csr_array((rng.random((n, 60)) < np.where(np.arange(n) == 3, 0.9, 0.1)[:, None]).astype(np.float32) * 2)
+    x[:, [0]] = 1.0
+    obs = pd.DataFrame({"batch": np.where(np.arange(n) < 10, "small", "large")}, index=[f"c{i}" for i in range(n)])
+    var = {"rna": pd.DataFrame(index=[f"g{i}" for i in range(60)])}
+    mosaic = Mosaic(
+        {"rna": x}, pd.DataFrame({"rna": True}, index=obs.index), obs, var, inputs={"rna": "pca" if reduced else "log1p"}
+    )
+    if place == "disk":
+        mosaic.save(tmp_path / "mosaic.h5mu")
+        mosaic = load(tmp_path / "mosaic.h5mu", memory_gib=0)
+    exact, padded = (given(mosaic, p, memory_gib=2e-5) for p in (False, True))
+    cells = np.delete(np.arange(n), 5)
+    shapes_seen = set()
+    for seed in range(20):
+        draws = [data.epoch(cells, 20, torch.Generator().manual_seed(seed)) for data in (exact, padded)]
+        for one, other in zip(*draws, strict=True):
+            assert torch.equal(one.cells, other.cells)
+            for name in ("counts", "inputs"):
+                a, b = (getattr(batch.modalities["rna"], name) for batch in (one, other))
+                assert torch.equal(a.to_dense(), b.to_dense())
+            shapes_seen.add(str(shapes(other)))
+    assert len(shapes_seen) == 1
+    for one, other in zip(exact.in_order(cells, 7), padded.in_order(cells, 7), strict=True):
+        assert torch.equal(one.modalities["rna"].counts.to_dense(), other.modalities["rna"].counts.to_dense())

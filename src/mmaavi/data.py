@@ -4,7 +4,8 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations, pairwise
+from functools import cached_property
+from itertools import combinations, pairwise, product
 
 import numpy as np
 import pandas as pd
@@ -63,7 +64,7 @@ class MosaicData:
         self.scaling = scaling or fit_scaling(mosaic, self._batch, len(batches))
         self._zeros = {m: torch.tensor(x.zeros, device=device) for m, x in self.scaling.items()}
         self._layouts: dict[tuple[int, ...], _Layout] = {}
-        self._padded = self.device.type == "cuda"  # to always the same shapes, so that the host need not wait for them
+        self._padded = self.device.type == "cuda"  # so that the host knows all shapes without waiting for the device
         self._all: CellValues | None = None
         self._cells_at_once = self.n_cells
         if mosaic.on_disk:
@@ -104,7 +105,8 @@ class MosaicData:
         for start in range(0, len(cells), size):
             part = cells[start : start + size]
             sizes = np.bincount(self.group[part], minlength=len(self._group_batch))
-            draws.append((torch.tensor(part), tuple(sizes.tolist())))
+            n_stored = {m: int(n[part].sum()) for m, n in self._n_entries.items()} if self._padded else {}
+            draws.append((torch.tensor(part), tuple(sizes.tolist()), n_stored))
         yield from self._gathered(draws, max(1, self._cells_at_once // size))
 
     def _shares(self, cells: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray, int]:
@@ -178,34 +180,67 @@ class MosaicData:
                 order = shuffled_windows(order, at_once * int(sizes[g]), generator)
             draws.append(members[order].reshape(n_steps, n, -1)[:, this])
         table = torch.cat(draws, dim=1)  # (n_steps, size), on the host
-        yield from self._gathered([(step, tuple(own.tolist())) for step in table[n_done:]], at_once)
+        together = own if self._all is not None else at_once * sizes  # of each group, shuffled together or drawn in a row
+        n_stored = self._most_entries(cells, own, together) if self._padded else {}
+        yield from self._gathered([(step, tuple(own.tolist()), n_stored) for step in table[n_done:]], at_once)
 
     def _shuffled(self, n: int, generator: torch.Generator) -> Tensor:
         """A random order of n cells; of a mosaic on disk, of blocks of cells that lie together there."""
         return torch.randperm(n, generator=generator) if self._all is not None else shuffled_blocks(n, generator)
 
-    def _gathered(self, draws: list[tuple[Tensor, tuple[int, ...]]], at_once: int) -> Iterator[Minibatch]:
+    @cached_property
+    def _n_entries(self) -> dict[str, np.ndarray]:
+        """Modality -> stored entries of each cell, of shape (n_cells,); none where it was not measured."""
+        has = self._group_mask[self.group]  # (n_cells, n_modalities)
+        return {m: np.where(has[:, i], row_sizes(x), 0) for i, (m, x) in enumerate(self._counts.items())}
+
+    def _most_entries(self, cells: np.ndarray, sizes: np.ndarray, together: np.ndarray) -> dict[str, int]:
+        """Modality -> the most stored entries that a minibatch of an epoch can have.
+
+        Parameters
+        ----------
+        cells
+            Those that are drawn from.
+        sizes
+            How many of each group a minibatch has.
+        together
+            Of each group, how many are drawn in a row of which a minibatch may have any. In so many, a cell may come once more
+            than they go through its group.
+        """
+        group, most = self.group[cells], dict.fromkeys(self._n_entries, 0)
+        for m, g in product(most, np.flatnonzero(sizes)):
+            members, n = self._n_entries[m][cells[group == g]], int(sizes[g])
+            largest = np.sort(members)[-n:]
+            repeats = min(n, -(-int(together[g]) // len(members)) + 1)
+            most[m] += int(np.sort(np.repeat(largest, repeats))[-n:].sum())
+        return most
+
+    def _gathered(self, draws: list[tuple[Tensor, tuple[int, ...], dict[str, int]]], at_once: int) -> Iterator[Minibatch]:
         """Minibatches of cells (positions on the host), so many of each group, sorted by group.
 
-        Of a mosaic on disk, the cells of ``at_once`` minibatches are read together, while those before are computed with.
+        With each come its numbers of entries to store, by modality; where there are none, as many as it has are stored. Of a
+        mosaic on disk, the cells of ``at_once`` minibatches are read together, while those before are computed with.
         """
         if self._all is not None:
-            for cells, sizes in draws:
-                yield self._gather(self._all, cells, cells, sizes)
+            for cells, sizes, n_stored in draws:
+                cells = cells.to(self.device, non_blocking=True)
+                yield self._gather(self._all, cells, cells, sizes, n_stored)
             return
         parts = [draws[start : start + at_once] for start in range(0, len(draws), at_once)]
-        wanted = (np.unique(np.concatenate([cells for cells, _ in part])) for part in parts)
+        wanted = (np.unique(np.concatenate([cells for cells, _, _ in part])) for part in parts)
         for part, values in zip(parts, read_ahead(self._values, wanted), strict=True):
-            for cells, sizes in part:
-                yield self._gather(values, torch.searchsorted(values.cells, cells), cells, sizes)
+            for cells, sizes, n_stored in part:
+                place = torch.searchsorted(values.cells, cells)
+                yield self._gather(values, *(t.to(self.device, non_blocking=True) for t in (place, cells)), sizes, n_stored)
 
-    def _gather(self, values: CellValues, place: Tensor, cells: Tensor, sizes: tuple[int, ...]) -> Minibatch:
+    def _gather(
+        self, values: CellValues, place: Tensor, cells: Tensor, sizes: tuple[int, ...], n_stored: dict[str, int]
+    ) -> Minibatch:
         """The minibatch of some cells, given their places among those whose values are held, and in the mosaic."""
         layout, parts = self._layout(sizes), {}
-        place, cells = (t.to(self.device, non_blocking=True) for t in (place, cells))
         for m, (rows, runs) in layout.rows.items():
-            of = place[rows]
-            n_inputs, n_counts = layout.n_stored[m]
+            of, n_counts, n_axes = place[rows], n_stored.get(m), self.scaling[m].axes.shape[1]
+            n_inputs = len(rows) * n_axes if n_stored and n_axes else n_counts
             parts[m] = ModalityRows(
                 rows=rows,
                 batch=self.batch[cells[rows]],
@@ -226,7 +261,6 @@ class MosaicData:
             both = [(a, b, np.intersect1d(rows[a], rows[b])) for a, b in combinations(rows, 2)]
             self._layouts[sizes] = _Layout(
                 {m: (torch.tensor(r, device=self.device), _runs(batch[r])) for m, r in rows.items()},
-                {m: self._largest(m, sizes) if self._padded else (None, None) for m in rows},
                 [
                     (a, b, *(torch.tensor(np.searchsorted(rows[m], shared), device=self.device) for m in (a, b)))
                     for a, b, shared in both
@@ -234,16 +268,6 @@ class MosaicData:
                 ],
             )
         return self._layouts[sizes]
-
-    def _largest(self, modality: str, sizes: tuple[int, ...]) -> tuple[int, int]:
-        """The most entries that inputs and counts of a minibatch can have, with so many cells of each group."""
-        stored, most = row_sizes(self._counts[modality]), 0
-        for g in np.flatnonzero(sizes):
-            members, n = stored[self.group == g], sizes[g]
-            repeats = n if self._all is None else -(-n // len(members)) + 1  # a cell's, where drawing begins anew
-            most += int(np.sort(np.repeat(np.sort(members)[-n:], min(repeats, n)))[-n:].sum())
-        n_axes = self.scaling[modality].axes.shape[1]
-        return sum(sizes) * n_axes if n_axes else most, most
 
 
 @dataclass(frozen=True)
@@ -254,14 +278,11 @@ class _Layout:
     ----------
     rows
         Modality -> positions of the cells with it, on the device; and their runs of one batch.
-    n_stored
-        Modality -> entries of inputs and of counts that are stored, zeros among them; None: as many as there are.
     pairs
         See :class:`Minibatch`.
     """
 
     rows: dict[str, tuple[Tensor, list[tuple[int, int, int]]]]
-    n_stored: dict[str, tuple[int | None, int | None]]
     pairs: list[tuple[str, str, Tensor, Tensor]]
 
 

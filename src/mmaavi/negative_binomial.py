@@ -7,9 +7,12 @@ With a = log(mean / r), r the inverse dispersion and x a count,
 which is r softplus(a) where x = 0: only non-zero counts need more than one exponential and one logarithm.
 """
 
+import logging
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib.util import find_spec
 
+import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,7 +21,6 @@ from .sparse import SparseRows
 
 Runs = list[tuple[int, int, int]]  # batch, first row and row after the last of rows that stand together
 
-HAS_TRITON = find_spec("triton") is not None
 BLOCK_ELEMENTS = 2**21  # elements of a block of rows: bounds the temporaries (four of 8 MiB)
 SMALLEST_SHARE = 1e-37  # of a feature in a cell's counts; below it is zero in single precision
 
@@ -29,6 +31,22 @@ def negative_binomial_nll(counts: Tensor, mean: Tensor, inverse_dispersion: Tens
     a = mean.log() - r.log()
     constant = torch.lgamma(r) + torch.lgamma(counts + 1) - torch.lgamma(counts + r)
     return (r + counts) * F.softplus(a) - counts * a + constant
+
+
+@cache
+def triton_works() -> bool:
+    """Whether Triton, which GPU builds of torch bring along, is there and can build kernels: it needs a C compiler."""
+    if find_spec("triton") is None:
+        return False
+    try:
+        from .negative_binomial_triton import summed_nll
+
+        one, counts = torch.ones(1, 1, device="cuda"), SparseRows.from_scipy(sp.csr_array([[1.0]]), "cuda")
+        summed_nll(one, (one, one, one), torch.zeros(1, dtype=torch.int64, device="cuda"), counts, one[0], True)
+    except Exception as error:  # noqa: BLE001 - whatever is wrong, there is another way
+        logging.warning("Triton builds no kernels here, and training on the GPU takes several times as long: %s", error)
+        return False
+    return True
 
 
 def softmax_negative_binomial(
@@ -64,10 +82,11 @@ class _SoftmaxNegativeBinomial(torch.autograd.Function):
     @staticmethod
     def forward(ctx, logit, scale, bias, log_r, batch, runs, counts, log_depth, with_gradient):
         tables = (scale, bias, log_r)
-        if logit.is_cuda and HAS_TRITON:
-            from .negative_binomial_triton import summed_nll  # imports what only GPU builds of torch bring along
+        if logit.is_cuda and triton_works():
+            from .negative_binomial_triton import summed_nll
 
-            nll, gradients = summed_nll(logit, tables, batch, counts, log_depth, with_gradient)
+            with torch.cuda.device_of(logit):  # the one that Triton launches on
+                nll, gradients = summed_nll(logit, tables, batch, counts, log_depth, with_gradient)
         else:
             nll, gradients = _summed_nll(logit, tables, runs, counts, log_depth, with_gradient)
         if with_gradient:

@@ -4,6 +4,8 @@ Formulas and names are those of :mod:`mmaavi.negative_binomial`; nothing of the 
 gradient of the logits. Shapes: n cells, G features, B batches.
 """
 
+import math
+
 import torch
 import torch.nn.functional as F
 import triton
@@ -53,7 +55,7 @@ def summed_nll(
     logit_x, scale_x, log_r_x = logit.view(-1)[at_logit], scale.view(-1)[at_table], log_r.view(-1)[at_table]
     r = log_r_x.exp()
     log_share = torch.addcmul(bias.view(-1)[at_table], scale_x, logit_x) - log_sum[rows]
-    a = log_share.exp().clamp_min(SMALLEST_SHARE).log() + log_depth[rows] - log_r_x
+    a = log_share.clamp_min(math.log(SMALLEST_SHARE)) + log_depth[rows] - log_r_x
     total = nll.sum() + (x * F.softplus(-a) - torch.lgamma(x + r) + torch.lgamma(r)).sum()
     if not with_gradient:
         return total, None

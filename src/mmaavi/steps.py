@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .edges import EdgeSample, EdgeSampler
 from .minibatch import Minibatch
-from .negative_binomial import HAS_TRITON
+from .negative_binomial import triton_works
 from .processes import n_processes
 from .schedules import Schedule
 
@@ -29,9 +29,14 @@ class Step:
         Terms -> what is descended.
     schedule, edges
         Of the optimiser; where edges are drawn from.
+
+    Attributes
+    ----------
+    names
+        Of what a step returns; known once one was taken.
     """
 
-    names: list[str]  # of what a step returns, once one was taken
+    names: list[str]
 
     def __init__(self, losses: Losses, total: Callable[[dict[str, Tensor]], Tensor], schedule: Schedule, edges: EdgeSampler):
         self._losses, self._total, self._schedule, self._edges = losses, total, schedule, edges
@@ -39,12 +44,13 @@ class Step:
 
     def __call__(self, batch: Minibatch) -> Tensor:
         """Take the step; the total and all terms before it, of shape (1 + n_terms,)."""
-        if not batch.cells.is_cuda or n_processes() > 1 or not HAS_TRITON:  # without Triton, the likelihood waits for the device
-            out = self._take(batch)
-        elif self._n_taken < WARM_UP:
-            out = self._beside(batch)
-        else:
-            out = self._replay(batch)
+        with torch.cuda.device_of(batch.cells):
+            if not batch.cells.is_cuda or n_processes() > 1 or not triton_works():  # else the likelihood waits for the device
+                out = self._take(batch)
+            elif self._n_taken < WARM_UP:
+                out = self._beside(batch)
+            else:
+                out = self._replay(batch)
         self._n_taken += 1
         self._schedule.next_rate()
         return out
@@ -70,7 +76,8 @@ class Step:
         if self._graph is None:
             self._graph, own = torch.cuda.CUDAGraph(), _copy(batch)
             self._own, self._last = list(_tensors(own)), list(_tensors(batch))
-            with torch.cuda.graph(self._graph):
+            # A thread that reads ahead of a mosaic on disk may go on allocating meanwhile.
+            with torch.cuda.graph(self._graph, stream=torch.cuda.Stream(), capture_error_mode="thread_local"):
                 self._out = self._take(own)
         now = list(_tensors(batch))
         for own, last, new in zip(self._own, self._last, now, strict=True):

@@ -131,6 +131,7 @@ def train(
                 break
     if schedule.best_state is not None:
         model.load_state_dict(schedule.best_state)
+    model.zero_grad(set_to_none=True)
     model.eval()
     state.remove()
     return history
@@ -145,12 +146,12 @@ def shared(model: MosaicVAE) -> DistributedDataParallel:
 @contextmanager
 def tensor_cores() -> Iterator[None]:
     """Let a GPU round the factors of matrix products to TF32, which its tensor cores take; scores are as with float32."""
-    before = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = True
+    products = torch.backends.cuda.matmul
+    before, products.fp32_precision = products.fp32_precision, "tf32"
     try:
         yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
+        products.fp32_precision = before
 
 
 def keep_freed_memory() -> None:
