@@ -91,7 +91,7 @@ rule tables:
         "../../envs/main.yaml"
     threads: 1
     params:
-        jobs=job_benchmarks(),
+        jobs=list(job_benchmarks()),
         runs=[list(astuple(run)) for run in SCORED],
         failed=[(list(astuple(run)), line) for run, line in FAILED.items()],
         code=script_hash("tables.py"),

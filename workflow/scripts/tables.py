@@ -33,6 +33,7 @@ rows += [[*run, None, None, None, "", f"failed: {last_line}"] for run, last_line
 columns = [*RUN, "seed", "fit_seconds", "job_seconds", "peak_memory_gib", "packages", "note"]
 write_table(pd.DataFrame(rows, columns=columns), snakemake.output.cost, index=False, float_format="%.3f")
 
-jobs = pd.concat([pd.read_csv(path, sep="\t").assign(job=job) for job, path in snakemake.params.jobs.items()])
+named = zip(snakemake.params.jobs, snakemake.input.jobs, strict=True)
+jobs = pd.concat([pd.read_csv(path, sep="\t").assign(job=job) for job, path in named])
 jobs = jobs.assign(peak_memory_gib=jobs["max_rss"] / 1024).rename(columns={"s": "seconds"})
 write_table(jobs[["job", "seconds", "peak_memory_gib"]], snakemake.output.jobs, index=False, float_format="%.3f")
