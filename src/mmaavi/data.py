@@ -169,10 +169,11 @@ class MosaicData:
         own = -(-sizes // n)  # cells of each group that this process computes with
         sizes = own * n
         group = self.group[cells]
+        members_of = {g: cells[group == g] for g in present}
         at_once = max(1, self._cells_at_once // int(own.sum()))
         draws = []
         for g in present:
-            members = torch.tensor(cells[group == g])
+            members = torch.tensor(members_of[g])
             needed = n_steps * int(sizes[g])
             rounds = [self._shuffled(len(members), generator) for _ in range(-(-needed // len(members)))]
             order = torch.cat(rounds)[:needed]
@@ -181,7 +182,7 @@ class MosaicData:
             draws.append(members[order].reshape(n_steps, n, -1)[:, this])
         table = torch.cat(draws, dim=1)  # (n_steps, size), on the host
         together = own if self._all is not None else at_once * sizes  # of each group, shuffled together or drawn in a row
-        n_stored = self._most_entries(cells, own, together) if self._padded else {}
+        n_stored = self._most_entries(members_of, own, together) if self._padded else {}
         yield from self._gathered([(step, tuple(own.tolist()), n_stored) for step in table[n_done:]], at_once)
 
     def _shuffled(self, n: int, generator: torch.Generator) -> Tensor:
@@ -194,23 +195,23 @@ class MosaicData:
         has = self._group_mask[self.group]  # (n_cells, n_modalities)
         return {m: np.where(has[:, i], row_sizes(x), 0) for i, (m, x) in enumerate(self._counts.items())}
 
-    def _most_entries(self, cells: np.ndarray, sizes: np.ndarray, together: np.ndarray) -> dict[str, int]:
+    def _most_entries(self, members_of: dict[int, np.ndarray], sizes: np.ndarray, together: np.ndarray) -> dict[str, int]:
         """Modality -> the most stored entries that a minibatch of an epoch can have.
 
         Parameters
         ----------
-        cells
-            Those that are drawn from.
+        members_of
+            Group -> its cells that are drawn from.
         sizes
             How many of each group a minibatch has.
         together
             Of each group, how many are drawn in a row of which a minibatch may have any. In so many, a cell may come once more
             than they go through its group.
         """
-        group, most = self.group[cells], dict.fromkeys(self._n_entries, 0)
-        for m, g in product(most, np.flatnonzero(sizes)):
-            members, n = self._n_entries[m][cells[group == g]], int(sizes[g])
-            largest = np.sort(members)[-n:]
+        most = dict.fromkeys(self._n_entries, 0)
+        for m, (g, members) in product(most, members_of.items()):
+            n = int(sizes[g])
+            largest = np.sort(self._n_entries[m][members])[-n:]
             repeats = min(n, -(-int(together[g]) // len(members)) + 1)
             most[m] += int(np.sort(np.repeat(largest, repeats))[-n:].sum())
         return most

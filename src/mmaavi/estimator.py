@@ -38,7 +38,8 @@ class MMAAVI:
         Model and training settings.
     seed
         Seed of all random draws but that of the validation cells; the same seed on the same machine gives the same embedding, bit
-        for bit on a CPU. On a GPU sums run in another order each time: trainings drift apart by rounding, as seeds do;
+        for bit on a CPU. On a GPU sums run in another order each time, and training rounds the factors of products to TF32:
+        trainings drift apart by rounding, as seeds do;
         :meth:`embed` of one model agrees with a CPU's to 1e-3.
     device
         Device of the tensors; by default the first GPU where there is one.

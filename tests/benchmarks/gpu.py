@@ -53,6 +53,14 @@ FORMS: dict[str, list[Callable]] = {
 }
 
 
+@contextmanager
+def in_form(name: str) -> Iterator[None]:
+    with ExitStack() as stack:
+        for context in FORMS[name]:
+            stack.enter_context(context())
+        yield
+
+
 def forget() -> None:
     """Leave nothing of earlier trainings on the device."""
     gc.collect()
@@ -63,9 +71,7 @@ def forget() -> None:
 def step(mosaic: Mosaic, size: int, form: str) -> dict:
     """Time of a step, the least bytes that it moves against that time, and its memory."""
     forget()
-    with ExitStack() as stack:
-        for context in FORMS[form]:
-            stack.enter_context(context())
+    with in_form(form):
         training = Training(mosaic, replace(SETTINGS, minibatch_size=size), device="cuda")
         took, peak = seconds(training.step), torch.cuda.max_memory_allocated()
         products = seconds(training.products())
@@ -97,9 +103,7 @@ def epochs(mosaic: Mosaic) -> list[dict]:
     for size, form in product(SIZES["epoch"], ("float32", "tf32 (as trained)")):
         training = None
         forget()
-        with ExitStack() as stack:
-            for context in FORMS[form]:
-                stack.enter_context(context())
+        with in_form(form):
             training = Training(mosaic, replace(SETTINGS, minibatch_size=size), device="cuda", data=data)
             a_step = seconds(training.step)
             start = time.perf_counter()
