@@ -60,7 +60,7 @@ def softmax_negative_binomial(
     Parameters
     ----------
     logit
-        Shape (n_cells, n_features).
+        Shape (n_cells, n_features); its gradient has the same type, such as bfloat16.
     scale, bias, log_r
         Shape (n_batches, n_features).
     batch
@@ -105,7 +105,7 @@ def _summed_nll(logit, tables, runs, counts, log_depth, with_gradient) -> tuple[
     scale, bias, log_r = tables
     by_batch = (scale, bias, log_r, log_r.exp(), (-log_r).exp())
     gradients = [torch.empty_like(logit), *(torch.zeros_like(t) for t in tables)] if with_gradient else None
-    nll = logit.new_zeros(())
+    nll = scale.new_zeros(())
     for b, rows in _blocks(runs, max(1, BLOCK_ELEMENTS // logit.shape[1])):
         stored = slice(*counts.indptr[[rows.start, rows.stop]].tolist())
         entries = (counts.rows[stored] - rows.start, counts.indices[stored], counts.values[stored])
@@ -126,6 +126,7 @@ def _block(logit, scale, bias, log_r, r, inverse_r, log_depth, entries, gradient
     Fills the cells' gradient of the logits, and adds to those of the tables, where gradients are wanted.
     """
     rows, columns, x = entries
+    logit = logit.to(scale.dtype)
     share = torch.addcmul(bias, scale, logit).softmax(dim=1)  # (n, G)
     odds = torch.mul(share, inverse_r).mul_(log_depth.exp()[:, None])  # exp(a) = mean / r
     softplus_sum = torch.log1p(odds).sum(dim=0)  # (G,)

@@ -16,6 +16,7 @@ from .layers import activation, mlp
 from .likelihoods import LIKELIHOODS
 from .minibatch import Minibatch, ModalityRows
 from .mixture import DiagonalNormal, NormalHead
+from .precision import sum_of_products
 from .processes import of_all_processes
 from .sparse import SparseRows, shifted_sparse_linear, sparse_linear
 
@@ -168,13 +169,13 @@ class Decoder(nn.Module):
             self.weight = nn.Parameter(torch.empty(n_features, width).uniform_(-bound, bound))
 
     def forward(self, z: Tensor, v: Tensor, batch: Tensor) -> Tensor:
-        """Cell states (n, d), feature embeddings (G_m, d), numbers of batches (n,) -> logits (n, G_m)."""
+        """Cell states (n, d), feature embeddings (G_m, d), numbers of batches (n,) -> logits (n, G_m), perhaps in bfloat16."""
         w = self.graph_share
-        if w == 1:
-            return z @ v.T
-        onehot = F.one_hot(batch, self.n_batches).to(z.dtype)  # (n, B)
-        free = (1 - w) * self.body(torch.cat([z, onehot], dim=1))  # (n, width)
-        return free @ self.weight.T if w == 0 else ((w * z) @ v.T).addmm_(free, self.weight.T)
+        pairs = [(w * z, v)] if w > 0 else []
+        if w < 1:
+            onehot = F.one_hot(batch, self.n_batches).to(z.dtype)  # (n, B)
+            pairs.append(((1 - w) * self.body(torch.cat([z, onehot], dim=1)), self.weight))  # (n, width), (G_m, width)
+        return sum_of_products(pairs, may_round=self.training)
 
     def nll(self, z: Tensor, v: Tensor, x: ModalityRows) -> Tensor:
         """Negative log-likelihood summed over features, averaged over the cells with the modality."""

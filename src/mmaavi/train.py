@@ -4,8 +4,6 @@ import ctypes
 import math
 import platform
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from .edges import EdgeSampler
 from .errors import InputError, listing
 from .experiments import code_hash
 from .model import MosaicVAE
+from .precision import fast_products
 from .processes import mean_of_processes, n_processes, this_process
 from .schedules import SCHEDULES
 from .steps import EDGES_A_STEP, Step
@@ -101,7 +100,7 @@ def train(
     step = Step(model if n_processes() == 1 else shared(model), model.total, schedule, edges)
     n_done = len(history) // 2
     bar = tqdm(total=schedule.n_epochs, initial=n_done, desc="training", unit="epoch", disable=None if progress else True)
-    with bar, state.heeding_sigterm(), tensor_cores():
+    with bar, state.heeding_sigterm(), fast_products():
         for epoch in range(n_done, schedule.n_epochs):
             start = time.perf_counter()
             model.train()
@@ -141,17 +140,6 @@ def shared(model: MosaicVAE) -> DistributedDataParallel:
     """The model with gradients averaged over all processes."""
     unused = model.settings.fusion == "mean"  # its gates
     return DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=unused)
-
-
-@contextmanager
-def tensor_cores() -> Iterator[None]:
-    """Let a GPU round the factors of matrix products to TF32, which its tensor cores take; scores are as with float32."""
-    products = torch.backends.cuda.matmul
-    before, products.fp32_precision = products.fp32_precision, "tf32"
-    try:
-        yield
-    finally:
-        products.fp32_precision = before
 
 
 def keep_freed_memory() -> None:

@@ -1,6 +1,6 @@
 """Speed of a training step: against a plain dense form of the same loss, against its matrix products alone, and how it grows.
 
-    PYTHONPATH=src .venv/bin/python tests/benchmarks/benchmark.py [--mosaic FILE.h5mu] [--multivi] [--out FOLDER]
+    PYTHONPATH=src .venv/bin/python tests/benchmarks/benchmark.py [--mosaic FILE.h5mu] [--minibatch N] [--multivi] [--out FOLDER]
 
 Ratios are of things that ran in turn in this one process; absolute times are of the machine that is printed with them.
 ``--multivi`` needs scvi-tools beside the other packages.
@@ -12,6 +12,7 @@ import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -22,13 +23,14 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from mmaavi import likelihoods, networks
+from mmaavi import likelihoods, networks, precision
 from mmaavi.data import MosaicData
 from mmaavi.edges import EdgeSampler
 from mmaavi.minibatch import Minibatch
 from mmaavi.model import MosaicVAE
 from mmaavi.mosaic import Mosaic, load
 from mmaavi.negative_binomial import negative_binomial_nll
+from mmaavi.precision import fast_products, sum_of_products
 from mmaavi.schedules import OneCycle
 from mmaavi.settings import Settings
 from mmaavi.steps import Step
@@ -66,15 +68,19 @@ class Training:
         self._step(next(self.minibatches))
 
     def products(self) -> Callable[[], None]:
-        """The matrix products that a step cannot do without, forward and backward: first layers, decoders, optimiser apart."""
+        """The matrix products that a step cannot do without, forward and backward: first layers, decoders, optimiser apart.
+
+        Those of the decoders in the precision that they have in training.
+        """
         batch = next(self.minibatches)
         device = batch.cells.device
         width, k = self.settings.width, self.settings.width + self.settings.n_latent
         parts = []
         for m, x in batch.modalities.items():
             n, g = len(x.rows), self.model.n_features[m]
-            shapes = ((g, width), (n, width), (n, k), (g, k), (n, g))
-            parts.append((x.inputs, *(torch.randn(shape, device=device) for shape in shapes)))
+            first, *decoder = (torch.randn(shape, device=device) for shape in ((g, width), (n, width), (n, k), (g, k), (n, g)))
+            kind = sum_of_products([decoder[1:3]], may_round=True).dtype
+            parts.append((x.inputs, first, decoder[0], *(factor.to(kind) for factor in decoder[1:])))
 
         def run() -> None:
             for inputs, first, gradient, hidden, weight, logit in parts:
@@ -104,8 +110,15 @@ def seconds(run: Callable[[], None], n: int = 20, warm_up: int = 5) -> float:
 
 
 @contextmanager
+def float32() -> Iterator[None]:
+    """All products in float32, as torch makes them where it is not told otherwise."""
+    with mock.patch.object(precision, "cpu_multiplies_bfloat16", return_value=False):
+        yield
+
+
+@contextmanager
 def dense() -> Iterator[None]:
-    """The plain form: dense inputs of the first layer, and a dense negative binomial left to autograd."""
+    """The plain form, in float32: dense inputs of the first layer, and a dense negative binomial left to autograd."""
 
     def first_layer(x, zeros, batch, weight):
         return (x.to_dense() + zeros[batch]) @ weight
@@ -116,6 +129,7 @@ def dense() -> Iterator[None]:
         return (negative_binomial_nll(x, mean, log_r[batch].exp()) - torch.lgamma(x + 1)).sum(dim=1).mean()
 
     with (
+        float32(),
         mock.patch.object(networks, "shifted_sparse_linear", first_layer),
         mock.patch.object(likelihoods, "softmax_negative_binomial", nll),
     ):
@@ -151,19 +165,28 @@ def peak_gib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def against_dense(mosaic: Mosaic) -> pd.DataFrame:
-    """Step time and peak memory of this process: floor, sparse, dense in turn; memory can only grow from row to row."""
-    training = Training(mosaic)
-    rows = [("matrix products alone", seconds(training.products()), peak_gib())]
-    rows.append(("step", seconds(training.step), peak_gib()))
+def against_dense(mosaic: Mosaic, settings: Settings) -> pd.DataFrame:
+    """Step time and peak memory of this process: floor and step, as trained and in float32, and dense; memory can only grow."""
+    training, rows = Training(mosaic, settings), []
+
+    def measure(what: str, run: Callable[[], None], **kwargs) -> None:
+        rows.append((what, seconds(run, **kwargs), peak_gib()))
+
+    with fast_products():
+        measure("matrix products alone", training.products())
+        measure("step", training.step)
+    with float32():
+        measure("matrix products alone, float32", training.products())
+        measure("step, float32", training.step)
     with dense():
-        rows.append(("step, plain dense form", seconds(training.step, n=5, warm_up=2), peak_gib()))
+        measure("step, plain dense form", training.step, n=5, warm_up=2)
     table = pd.DataFrame(rows, columns=["what", "seconds", "peak_gib"])
     return table.assign(
         ratio_to_products=table["seconds"] / table["seconds"][0], epoch_seconds=table["seconds"] * training.per_epoch
     )
 
 
+@fast_products()
 def growth() -> pd.DataFrame:
     """Epoch time by cells, step time by features and by modalities."""
     rows = []
@@ -196,12 +219,13 @@ def growth_figure(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def against_multivi(mosaic: Mosaic) -> pd.DataFrame:
+def against_multivi(mosaic: Mosaic, settings: Settings) -> pd.DataFrame:
     """An epoch of ours (every batch resampled to the largest) and one of MultiVI (each cell once), on the same cells."""
     import scvi
 
-    training = Training(mosaic)
-    ours = seconds(training.step) * training.per_epoch
+    training = Training(mosaic, settings)
+    with fast_products():
+        ours = seconds(training.step) * training.per_epoch
     mdata = zero_filled(mosaic)
     names = {"rna_layer": "rna", "atac_layer": "atac", "batch_key": "rna"}
     scvi.model.MULTIVI.setup_mudata(mdata, batch_key="batch", modalities=names)
@@ -221,6 +245,7 @@ def against_multivi(mosaic: Mosaic) -> pd.DataFrame:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mosaic", type=Path, help="a mosaic.h5mu of the workflow; without it a random one is used")
+    parser.add_argument("--minibatch", type=int, default=SETTINGS.minibatch_size, help="cells a step")
     parser.add_argument("--multivi", action="store_true", help="compare with MultiVI of scvi-tools")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks"))
     options = parser.parse_args()
@@ -232,7 +257,11 @@ def main() -> None:
         if options.mosaic
         else random_mosaic(10_000, {"rna": 1_700, "atac": 24_000}, {"rna": 0.01, "atac": 0.01})
     )
-    tables = {"multivi": against_multivi(mosaic)} if options.multivi else {"step": against_dense(mosaic), "growth": growth()}
+    settings = replace(SETTINGS, minibatch_size=options.minibatch)
+    if options.multivi:
+        tables = {"multivi": against_multivi(mosaic, settings)}
+    else:
+        tables = {"step": against_dense(mosaic, settings), "growth": growth()}
     for name, table in tables.items():
         print(table.to_string(index=False, float_format="%.3f"))
         table.to_csv(options.out / f"{name}.tsv", sep="\t", index=False)

@@ -23,7 +23,7 @@ from benchmark import SETTINGS, Training, dense, random_mosaic, seconds
 from mmaavi import steps
 from mmaavi.data import MosaicData
 from mmaavi.mosaic import Mosaic, load
-from mmaavi.train import tensor_cores
+from mmaavi.precision import fast_products
 
 FEATURES = {"rna": 3_000, "atac": 100_000}
 DENSITY = {"rna": 0.1, "atac": 0.005}
@@ -47,8 +47,8 @@ def one_by_one() -> Iterator[None]:
 
 FORMS: dict[str, list[Callable]] = {
     "float32": [],
-    "tf32 (as trained)": [tensor_cores],
-    "tf32, kernel by kernel": [tensor_cores, one_by_one],
+    "tf32 (as trained)": [fast_products],
+    "tf32, kernel by kernel": [fast_products, one_by_one],
     "float32, plain dense": [dense],
 }
 

@@ -1,0 +1,49 @@
+"""Precision of the large matrix products of a training: as low as leaves the scores alone, where the hardware gains by it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+
+import torch
+from torch import Tensor
+
+
+@contextmanager
+def fast_products() -> Iterator[None]:
+    """Let products of float32 matrices run as the hardware is quickest.
+
+    A GPU rounds the factors to TF32, which its tensor cores take. A CPU multiplies by oneDNN, on AMD in half of MKL's time and as
+    exactly; but where oneDNN would round all factors to bfloat16 (Intel's AMX), MKL stays.
+    """
+    fast = {torch.backends.cuda.matmul: "tf32"}
+    if not torch.cpu.get_capabilities().get("amx_tile", False):
+        fast[torch.backends.mkldnn.matmul] = "bf16"
+    before = {products: products.fp32_precision for products in fast}
+    try:
+        for products, precision in fast.items():
+            products.fp32_precision = precision
+        yield
+    finally:
+        for products, precision in before.items():
+            products.fp32_precision = precision
+
+
+@cache
+def cpu_multiplies_bfloat16() -> bool:
+    """Whether the CPU has instructions for it; elsewhere torch can do it too, but slowly."""
+    return torch.cpu.get_capabilities().get("avx512_bf16", False)
+
+
+def sum_of_products(pairs: Sequence[tuple[Tensor, Tensor]], may_round: bool) -> Tensor:
+    """Sum of left @ right.T over pairs of shapes (n, k) and (G, k), of shape (n, G).
+
+    With ``may_round`` in bfloat16, factors, result and gradients, on CPUs that are faster so; sums run in float32 all the same.
+    """
+    if may_round and not pairs[0][0].is_cuda and cpu_multiplies_bfloat16():
+        left, right = (torch.cat([x.bfloat16() for x in side], dim=1) for side in zip(*pairs, strict=True))
+        return left @ right.T
+    (left, right), *others = pairs
+    out = left @ right.T
+    for left, right in others:
+        out = out.addmm_(left, right.T)
+    return out
