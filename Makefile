@@ -18,8 +18,8 @@ test: lint
 test-slurm: $(READY) # as root; starts a SLURM of one node; ten to twenty minutes
 	MMAAVI_TEST_SLURM=1 $(BIN)/pytest tests/slurm
 
-test-scale: $(READY) # 100,000 and 1,000,000 simulated cells from disk; some 70 minutes, 7 GB there
-	PYTHONPATH=src $(BIN)/python tests/benchmarks/scale.py --cells 100000 1000000
+test-scale: $(READY) # 100,000 and 1,000,000 simulated cells from disk; half an hour, 7 GB there
+	PYTHONPATH=src $(BIN)/python tests/benchmarks/scale.py --cells 100000 1000000 --epochs 1
 
 test-triton: $(READY) # what only a GPU runs, by Triton's interpreter; downloads Triton, 190 MB
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/triton triton==3.6.0
