@@ -202,3 +202,22 @@ def test_a_member_larger_than_allowed_is_refused(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="has 1,000,000 bytes; .*1,000 allowed"):
         extract(tmp_path / "a.zip", "b.csv", tmp_path / "to/b.csv")
     assert not list((tmp_path / "to").iterdir())
+
+
+def test_a_name_with_a_zero_byte_is_refused(tmp_path):
+    sp.save_npz(tmp_path / "x.npz", sp.csr_matrix(np.eye(3)))
+    (tmp_path / "genes.txt").write_text("a\nb\x00\nc\n")
+    (tmp_path / "cells.csv").write_text("cell\nc1\nc2\nc3\n")
+    with_input(tmp_path, {"reader": "npz", "counts": "x.npz", "features": "genes.txt", "cells": "cells.csv"})
+    refuse(tmp_path, "x.npz.* zero byte")
+
+
+@pytest.mark.parametrize("name", ["matrix.mtx.gz", "features.tsv.gz", "barcodes.tsv.gz"])
+def test_a_gzip_stream_with_a_wrong_code_is_refused(tmp_path, name):
+    write_10x_folder(tmp_path / "out", {"rna": parts(n_cells=30, n_genes=8, n_proteins=3)["rna"]})
+    file = next((tmp_path / "out").glob(f"*{name}"))
+    content = bytearray(file.read_bytes())
+    content[30:60] = b"\xff" * 30
+    file.write_bytes(content)
+    with_input(tmp_path, {"reader": "10x_mtx", "counts": "out"})
+    refuse(tmp_path, "out.*get it anew")

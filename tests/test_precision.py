@@ -11,7 +11,7 @@ from mmaavi.model import MosaicVAE
 from mmaavi.precision import fast_products, sum_of_products
 from mmaavi.settings import Settings
 
-ULP = 2.0**-8  # of bfloat16: two neighbouring numbers near 1 differ by twice that, a rounded one is off by half
+ROUNDOFF = 2.0**-8  # of bfloat16: two neighbouring numbers near 1 differ by twice that, a rounded one is off by half
 MATMULS = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
 
 
@@ -44,7 +44,7 @@ def test_the_sum_and_its_gradients_are_those_of_float64(multiplies_bfloat16, n_p
     expected = exact(pairs)
     gradients = torch.autograd.grad(expected, [x for pair in pairs for x in pair], upstream.double())
     # Of each rounding, the largest entry bounds what it can change; there are three, and a sum of 40 or fewer entries.
-    tolerance = 3 * ULP if multiplies_bfloat16 else 1e-6
+    tolerance = 3 * ROUNDOFF if multiplies_bfloat16 else 1e-6
     for a, b in zip([out, *found], [expected, *gradients], strict=True):
         assert (a.double() - b).abs().max() <= tolerance * b.abs().max()
     if multiplies_bfloat16:  # it was rounded indeed, and to the nearest
@@ -77,7 +77,7 @@ def test_a_likelihood_of_rounded_logits_is_that_of_their_values(name, mosaic):
         nll = likelihood.nll(logit, x)
         results[kind] = (nll, *torch.autograd.grad(nll, [logit, likelihood.bias]))
     for rounded, plain in zip(*results.values(), strict=True):
-        assert (rounded.float() - plain).abs().max() <= 2 * ULP * plain.abs().max()
+        assert (rounded.float() - plain).abs().max() <= 2 * ROUNDOFF * plain.abs().max()
     assert results[torch.bfloat16][0].dtype == torch.float32
     assert torch.equal(results[torch.bfloat16][2], results[torch.float32][2])  # what is not as large stays float32
 
@@ -86,7 +86,7 @@ def test_a_training_in_bfloat16_descends_as_one_in_float32(mosaic, monkeypatch):
     losses = {}
     for rounds in (True, False):
         monkeypatch.setattr(precision, "cpu_multiplies_bfloat16", lambda rounds=rounds: rounds)
-        model = MMAAVI(Settings(n_components=3, n_steps=60, minibatch_size=64), seed=0).fit(mosaic)
+        model = MMAAVI(Settings(n_components=3, n_steps=60, minibatch_size=64), seed=0, device="cpu").fit(mosaic)
         losses[rounds] = model.history.query("phase == 'validation'")["total"].to_numpy()
     assert not np.array_equal(losses[True], losses[False])
     np.testing.assert_allclose(losses[True][-1], losses[False][-1], rtol=1e-2)  # seeds differ by as much
@@ -94,13 +94,14 @@ def test_a_training_in_bfloat16_descends_as_one_in_float32(mosaic, monkeypatch):
 
 def test_products_are_as_before_outside(monkeypatch):
     before = [m.fp32_precision for m in MATMULS]
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_tile": False})
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     with fast_products():
         assert [m.fp32_precision for m in MATMULS] == ["tf32", "bf16"]
     assert [m.fp32_precision for m in MATMULS] == before
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_tile": True})
-    with fast_products():
-        assert MATMULS[1].fp32_precision == before[1]
+    for other in ({"avx512_bf16": True, "amx_tile": True}, {"architecture": "aarch64", "bf16": True}):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda other=other: other)
+        with fast_products():
+            assert MATMULS[1].fp32_precision == before[1]
 
 
 def test_on_this_cpu_fast_products_of_float32_are_not_rounded():

@@ -12,11 +12,13 @@ from torch import Tensor
 def fast_products() -> Iterator[None]:
     """Let products of float32 matrices run as the hardware is quickest.
 
-    A GPU rounds the factors to TF32, which its tensor cores take. A CPU multiplies by oneDNN, on AMD in half of MKL's time and as
-    exactly; but where oneDNN would round all factors to bfloat16 (Intel's AMX), MKL stays.
+    A GPU rounds the factors to TF32, which its tensor cores take. A CPU with AVX-512 for bfloat16 multiplies by oneDNN, on AMD in
+    half of MKL's time and as exactly; but where oneDNN would round all factors (Intel's AMX, ARM), what was set stays. It holds
+    for the whole process: not for trainings in several threads.
     """
     fast = {torch.backends.cuda.matmul: "tf32"}
-    if not torch.cpu.get_capabilities().get("amx_tile", False):
+    capabilities = torch.cpu.get_capabilities()
+    if capabilities.get("avx512_bf16", False) and not capabilities.get("amx_tile", False):
         fast[torch.backends.mkldnn.matmul] = "bf16"
     before = {products: products.fp32_precision for products in fast}
     try:
@@ -39,7 +41,7 @@ def sum_of_products(pairs: Sequence[tuple[Tensor, Tensor]], may_round: bool) -> 
 
     With ``may_round`` in bfloat16, factors, result and gradients, on CPUs that are faster so; sums run in float32 all the same.
     """
-    if may_round and not pairs[0][0].is_cuda and cpu_multiplies_bfloat16():
+    if may_round and pairs[0][0].device.type == "cpu" and cpu_multiplies_bfloat16():
         left, right = (torch.cat([x.bfloat16() for x in side], dim=1) for side in zip(*pairs, strict=True))
         return left @ right.T
     (left, right), *others = pairs

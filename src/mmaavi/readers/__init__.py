@@ -46,4 +46,7 @@ def read_part(locate: Locate, modality: str, reader: str, cells: str | None = No
     if not (part.n_obs and part.n_vars):
         source = settings.get("counts", "the simulation")
         raise InputError(f"{source} has {part.n_obs} cells x {part.n_vars} features; get it anew, or keep more of them")
+    for what, names in (("cell", part.obs_names), ("feature", part.var_names)):
+        if any("\0" in name for name in names):  # HDF5 keeps no such text
+            raise InputError(f"{settings['counts']}: a {what} name has a zero byte in it; get the file anew")
     return part if cells is None else attach_cells(part, locate(cells), cells, settings["counts"])

@@ -29,7 +29,7 @@ def read_npz(locate, _modality: str, counts: str, features: str, cells: str, fea
         x.check_format() if hasattr(x, "check_format") else x.tocsr().check_format()
     except InputError:
         raise
-    except (ValueError, TypeError, OSError, KeyError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # whatever numpy, scipy or zipfile raise at bytes that they do not understand
         raise InputError(f"{counts} is no sparse matrix saved by scipy.sparse.save_npz ({error}); get it anew") from error
     advice = "'features_in_rows' says which way it lies"
     x = sp.csr_array(x.T if features_in_rows else x)

@@ -1,6 +1,7 @@
 """Cell Ranger's outputs: one HDF5 file, or a folder of a matrix and its names. Both hold several feature types."""
 
 import gzip
+import zlib
 from pathlib import Path
 
 import anndata as ad
@@ -51,7 +52,7 @@ def read_10x_mtx(locate, _modality: str, counts: str, name: str | None = None) -
         x = sp.csr_array(scipy.io.mmread(matrix, spmatrix=False))[np.flatnonzero(keep)]  # features x cells
     except InputError:
         raise
-    except (ValueError, OSError, EOFError, KeyError, MemoryError, OverflowError) as error:
+    except (ValueError, OSError, EOFError, KeyError, MemoryError, OverflowError, zlib.error) as error:
         raise InputError(
             f"{counts} cannot be read ({type(error).__name__}: {' '.join(str(error).split())}); get it anew"
         ) from error
