@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import ROOT
 
+from mmaavi import precision
 from mmaavi.edges import EdgeSampler
 from mmaavi.estimator import MMAAVI
 from mmaavi.mixture import DiagonalNormal
@@ -38,10 +39,11 @@ def same_edges(sampler: EdgeSampler, n_edges: int, draw=EdgeSampler.sample):
 
 
 def fit(mosaic: str, out: str) -> None:
-    """A training without noise, so that the same cells give the same losses, however they are shared."""
+    """A training without noise and in float32, so that the same cells give the same losses, however they are shared."""
     with (
         mock.patch.object(DiagonalNormal, "rsample", lambda q: q.mean),
         mock.patch.object(EdgeSampler, "sample", same_edges),
+        mock.patch.object(precision, "cpu_multiplies_bfloat16", return_value=False),
     ):
         model = MMAAVI(SETTINGS).fit(load(mosaic), progress=False)
     model.history.to_csv(f"{out}.tsv", sep="\t", index=False)
