@@ -44,7 +44,7 @@ class Likelihood(nn.Module, ABC):
 
     def natural(self, logit: Tensor, batch: Tensor) -> Tensor:
         """Sum ``scale * logit + bias`` of each cell's batch, of shape (n, G)."""
-        return torch.addcmul(self.bias.index_select(0, batch), self.scale.index_select(0, batch), logit.to(self.bias.dtype))
+        return torch.addcmul(self.bias.index_select(0, batch), self.scale.index_select(0, batch), logit)
 
     @staticmethod
     @abstractmethod

@@ -43,10 +43,10 @@ def read_part(locate: Locate, modality: str, reader: str, cells: str | None = No
     if reader == "npz":  # the format has no names of cells: they are those of the table
         settings, cells = settings | {"cells": cells}, None
     part = READERS[reader](locate, modality, **settings)
+    source = settings.get("counts", "the simulation")
     if not (part.n_obs and part.n_vars):
-        source = settings.get("counts", "the simulation")
         raise InputError(f"{source} has {part.n_obs} cells x {part.n_vars} features; get it anew, or keep more of them")
     for what, names in (("cell", part.obs_names), ("feature", part.var_names)):
         if any("\0" in name for name in names):  # HDF5 keeps no such text
-            raise InputError(f"{settings['counts']}: a {what} name has a zero byte in it; get the file anew")
-    return part if cells is None else attach_cells(part, locate(cells), cells, settings["counts"])
+            raise InputError(f"{source}: a {what} name has a zero byte in it; get the file anew")
+    return part if cells is None else attach_cells(part, locate(cells), cells, source)
