@@ -1,8 +1,9 @@
-"""Two processes train as one: the same losses of the same minibatches, and one model at the end."""
+"""Two processes train as one: the same losses of the same minibatches, and one model at the end; they also end as one."""
 
 import os
 import subprocess
 import sys
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -50,16 +51,21 @@ def fit(mosaic: str, out: str) -> None:
     np.save(f"{out}.npy", model.embed(load(mosaic))["X_mmaavi"])
 
 
+def two_processes(folder: Path, program: str) -> subprocess.CompletedProcess:
+    """Both fit ``folder/mosaic.h5mu`` and leave their results in the folder."""
+    (folder / "fit.py").write_text(program)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(folder / "fit.py")]
+    command += [str(ROOT / "src"), str(ROOT / "tests"), str(folder / "mosaic.h5mu"), str(folder)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, env=environment)
+
+
 @pytest.fixture(scope="module")
 def results(mosaic, tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
     mosaic.save(folder / "mosaic.h5mu")
-    (folder / "fit.py").write_text(FIT)
     fit(str(folder / "mosaic.h5mu"), str(folder / "one"))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(folder / "fit.py")]
-    command += [str(ROOT / "src"), str(ROOT / "tests"), str(folder / "mosaic.h5mu"), str(folder)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, env=environment)
+    done = two_processes(folder, FIT)
     assert done.returncode == 0, done.stderr[-3000:]
     return {name: (pd.read_csv(folder / f"{name}.tsv", sep="\t"), np.load(folder / f"{name}.npy")) for name in ("one", "0", "1")}
 
@@ -77,3 +83,34 @@ def test_two_processes_have_the_losses_of_one(results):
 
 def test_all_processes_end_with_one_model(results):
     np.testing.assert_array_equal(results["0"][1], results["1"][1])
+
+
+KILLED = """
+import os
+import signal
+import sys
+import torch.distributed as dist
+sys.path.insert(0, sys.argv[1])
+from mmaavi.steps import Step
+
+def killed(self, batch, honest=Step.__call__, calls=[]):
+    calls.append(1)
+    if len(calls) == 10:
+        open(f"{sys.argv[4]}/{dist.get_rank()}.pid", "w").write(str(os.getpid()))
+        if dist.get_rank() == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return honest(self, batch)
+
+Step.__call__ = killed
+"""
+
+
+def test_a_process_that_dies_ends_the_training_of_all(mosaic, tmp_path):
+    mosaic.save(tmp_path / "mosaic.h5mu")
+    done = two_processes(tmp_path, KILLED + FIT)
+    assert done.returncode != 0
+    assert "SIGKILL" in done.stderr
+    left = [int(file.read_text()) for file in tmp_path.glob("*.pid")]
+    assert len(left) == 2
+    assert not [pid for pid in left if Path(f"/proc/{pid}").exists()]
+    assert not list(tmp_path.glob("*.npy"))

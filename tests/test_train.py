@@ -15,6 +15,7 @@ import torch
 from conftest import ROOT
 
 from mmaavi import checkpoint as checkpoints
+from mmaavi.data import MosaicData
 from mmaavi.errors import InputError
 from mmaavi.estimator import MMAAVI
 from mmaavi.model import MosaicVAE
@@ -114,6 +115,35 @@ def test_a_training_stopped_within_an_epoch_goes_on_with_the_same_losses(
     pd.testing.assert_frame_equal(losses(resumed), losses(whole))
     np.testing.assert_array_equal(resumed.embed(mosaic)["X_mmaavi"], whole.embed(mosaic)["X_mmaavi"])
     assert not checkpoint.exists()
+
+
+def test_a_training_asked_to_end_while_it_validates_does_so_at_once_and_goes_on_with_the_same_losses(
+    mosaic, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(MosaicData, "in_order", in_small_blocks)
+    whole = MMAAVI(QUICK, seed=1, device="cpu").fit(mosaic, progress=False)
+    honest, validated = MosaicVAE.forward, []
+
+    def stopping(self, batch, edges):
+        if not self.training:
+            validated.append(1)
+            if len(validated) == 8:  # the third of five or six blocks of the second epoch
+                ask_to_end()
+        return honest(self, batch, edges)
+
+    checkpoint = tmp_path / "checkpoint.pt"
+    monkeypatch.setattr(MosaicVAE, "forward", stopping)
+    with pytest.raises(SystemExit):
+        MMAAVI(QUICK, seed=1, device="cpu").fit(mosaic, progress=False, checkpoint=checkpoint)
+    assert len(validated) == 8
+    kept = torch.load(checkpoint, weights_only=True)
+    assert len(kept["history"]) == 2
+    resumed = MMAAVI(QUICK, seed=1, device="cpu").fit(mosaic, progress=False, checkpoint=checkpoint)
+    pd.testing.assert_frame_equal(losses(resumed), losses(whole))
+
+
+def in_small_blocks(data, cells, size, honest=MosaicData.in_order):
+    return honest(data, cells, min(size, 6))
 
 
 @pytest.mark.parametrize("damage", ["cut", "other"])

@@ -33,6 +33,8 @@ class Checkpoint:
         Of the training.
     model, schedule, generator
         Parts of the training whose states are kept, beside those of torch's own generators.
+    asked_to_end
+        Whether SIGTERM came: what takes long should be cut short, so that the checkpoint is written in time.
     """
 
     path: Path | None
@@ -42,7 +44,7 @@ class Checkpoint:
     schedule: Schedule
     generator: torch.Generator
     _written: float = field(default_factory=time.monotonic)
-    _asked_to_end: bool = False
+    asked_to_end: bool = field(default=False, init=False)
 
     @contextmanager
     def heeding_sigterm(self) -> Iterator[None]:
@@ -58,9 +60,9 @@ class Checkpoint:
             signal.signal(signal.SIGTERM, before)
 
     def _note_sigterm(self, *_) -> None:
-        self._asked_to_end = True
+        self.asked_to_end = True
 
-    def write_if_due(self, history: list[dict], draws: Tensor, steps: list[Tensor]) -> None:
+    def write_if_due(self, history: list[dict], draws: Tensor, steps: list[Tensor], names: list[str]) -> None:
         """To be called between steps.
 
         Parameters
@@ -71,6 +73,8 @@ class Checkpoint:
             State of the generator when the present epoch drew its minibatches.
         steps
             Losses of the present epoch's steps so far.
+        names
+            Of these losses.
 
         Raises
         ------
@@ -78,7 +82,7 @@ class Checkpoint:
             After SIGTERM, once the file is there.
         """
         due = time.monotonic() - self._written > SECONDS_BETWEEN
-        if self.path is None or not (due or self._asked_to_end):
+        if self.path is None or not (due or self.asked_to_end):
             return
         self._written = time.monotonic()
         if all(x.isfinite().all() for x in [*steps, *self.model.state_dict().values()]):  # else the last file is the better one
@@ -91,28 +95,29 @@ class Checkpoint:
                 "random_cuda": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
                 "history": history,
                 "steps": steps,
+                "names": names,
             }
             with replacing(self.path) as partial:
                 torch.save(state, partial)
         self._end_if_asked()
 
     def _end_if_asked(self) -> None:
-        if self._asked_to_end:
+        if self.asked_to_end:
             logging.warning("stopped by SIGTERM; started again, the training goes on from %s", self.path)
             raise SystemExit(128 + signal.SIGTERM)
 
-    def restore(self) -> tuple[list[dict], list[Tensor]]:
-        """Take over the file's states; its history and the losses of its unfinished epoch, both empty without a file of use."""
+    def restore(self) -> tuple[list[dict], list[Tensor], list[str]]:
+        """Take over the file's states; its history, losses of its unfinished epoch and their names; empty without a file."""
         if self.path is None or not self.path.is_file():
-            return [], []
+            return [], [], []
         try:
             state = torch.load(self.path, map_location=self.device, weights_only=True)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the file, training can start anew
             logging.warning("the checkpoint %s cannot be read (%s): training starts anew", self.path, error)
-            return [], []
+            return [], [], []
         if state["of"] != self.of:
             logging.warning("the checkpoint %s is of other settings or data: training starts anew", self.path)
-            return [], []
+            return [], [], []
         self.model.load_state_dict(state["model"])
         self.schedule.load_state_dict(state["schedule"])
         self.generator.set_state(state["draws"].cpu())
@@ -122,7 +127,7 @@ class Checkpoint:
         logging.info(
             "the training goes on from %s, step %d of epoch %d", self.path, len(state["steps"]), len(state["history"]) // 2
         )
-        return state["history"], state["steps"]
+        return state["history"], state["steps"], state["names"]
 
     def remove(self) -> None:
         """The training is done."""

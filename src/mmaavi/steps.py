@@ -33,14 +33,13 @@ class Step:
     Attributes
     ----------
     names
-        Of what a step returns; known once one was taken.
+        Of what a step returns; none before one was taken.
     """
-
-    names: list[str]
 
     def __init__(self, losses: Losses, total: Callable[[dict[str, Tensor]], Tensor], schedule: Schedule, edges: EdgeSampler):
         self._losses, self._total, self._schedule, self._edges = losses, total, schedule, edges
         self._n_taken, self._graph = 0, None
+        self.names: list[str] = []
 
     def __call__(self, batch: Minibatch) -> Tensor:
         """Take the step; the total and all terms before it, of shape (1 + n_terms,)."""

@@ -4,6 +4,7 @@ import ctypes
 import math
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,10 +95,10 @@ def train(
     schedule = SCHEDULES[s.schedule](model, s.learning_rate, n_epochs=math.ceil(s.n_steps / per_epoch), per_epoch=per_epoch)
     of = f"{s} {seed} {data.fingerprint} {edges.fingerprint} {data.device.type} {code_hash(__file__)}" if checkpoint else ""
     state = Checkpoint(checkpoint, of, data.device, model, schedule, generator)
-    history, steps = state.restore()
-    last_good = _copy(model)
     process = (this_process(), n_processes())
     step = Step(model if n_processes() == 1 else shared(model), model.total, schedule, edges)
+    history, steps, step.names = state.restore()
+    last_good = _copy(model)
     n_done = len(history) // 2
     bar = tqdm(total=schedule.n_epochs, initial=n_done, desc="training", unit="epoch", disable=None if progress else True)
     with bar, state.heeding_sigterm(), fast_products():
@@ -106,13 +107,15 @@ def train(
             model.train()
             draws = generator.get_state()
             for batch in data.epoch(split.train, s.minibatch_size, generator, s.labelled_share, len(steps), process):
-                state.write_if_due(history, draws, steps)
+                state.write_if_due(history, draws, steps, step.names)
                 steps.append(step(batch))
             # (n_steps, 1 + n_terms): the one time that the device is waited for
             table = mean_of_processes(torch.stack(steps)).cpu()
-            steps = []
             rows = [_row(epoch, "train", start, dict(zip(step.names, table.mean(dim=0), strict=True)))]
-            validation = validate(model, data, edges, split.validation)  # by all: what ends a training ends it everywhere
+            # by all processes: what ends a training ends it everywhere
+            validation = validate(model, data, edges, split.validation, lambda: state.asked_to_end)
+            state.write_if_due(history, draws, steps, step.names)  # as before the validation, which may have been cut short
+            steps = []
             rows.append(_row(epoch, "validation", start, {k: mean_of_processes(v) for k, v in validation.items()}))
             if bad := _not_finite(table, step.names[1:], rows[1], model):
                 model.load_state_dict(last_good)
@@ -150,8 +153,10 @@ def keep_freed_memory() -> None:
 
 
 @torch.no_grad()
-def validate(model: MosaicVAE, data: MosaicData, edges: EdgeSampler, cells: np.ndarray) -> dict[str, torch.Tensor]:
-    """Mean loss terms over some cells, with the same noise at every call."""
+def validate(
+    model: MosaicVAE, data: MosaicData, edges: EdgeSampler, cells: np.ndarray, cut_short: Callable[[], bool] = lambda: False
+) -> dict[str, torch.Tensor]:
+    """Mean loss terms over some cells, with the same noise at every call; where it is cut short, over the first of them."""
     model.eval()
     devices = [data.device] if data.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
@@ -170,6 +175,8 @@ def validate(model: MosaicVAE, data: MosaicData, edges: EdgeSampler, cells: np.n
                     continue
                 sums[name] = sums.get(name, 0) + n * term
                 weights[name] = weights.get(name, 0) + n
+            if cut_short():
+                break
     terms = {name: sums[name] / weights[name] for name in sums}
     return {"total": model.total({k: v for k, v in terms.items() if k not in NOT_VALIDATED}), **terms}
 
