@@ -141,18 +141,23 @@ def test_cells_are_joined_by_id_or_by_row_number(given, tmp_path):
 MEASURE = """
 import sys
 from pathlib import Path
-from mmaavi.readers import read_part
+from mmaavi.readers import blocks, read_part
+from mmaavi.stored import Aside, stacked
+blocks.BLOCK_VALUES = 2**20
 def memory(kind):
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(kind))
 before = memory("VmRSS")
-part = read_part(Path, "rna", "h5ad", counts=sys.argv[1], **({"keep_features": sys.argv[2]} if len(sys.argv) > 2 else {}))
-print(memory("VmHWM") - before, part.X.nnz)
+path, keep, aside = sys.argv[1:]
+gather = Aside(aside, 0).gather if aside else stacked
+part = read_part(Path, "rna", "h5ad", counts=path, gather=gather, **({"keep_features": keep} if keep else {}))
+highest = memory("VmHWM")
+print(highest - before, part.X[:].nnz if aside else part.X.nnz)
 """
 
 
-def memory_to_read(path, *options: str) -> tuple[float, int]:
-    """MiB beyond the imports at the highest, and the number of values read."""
-    command = [sys.executable, "-c", MEASURE, str(path), *options]
+def memory_to_read(path, keep: str = "", aside: str = "") -> tuple[float, int]:
+    """MiB beyond the imports at the highest, and the number of values read; with a folder ``aside``, into a file there."""
+    command = [sys.executable, "-c", MEASURE, str(path), keep, aside]
     done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, capture_output=True, text=True, check=True)
     kib, n_values = done.stdout.split()
     return int(kib) / 1024, int(n_values)
@@ -196,3 +201,16 @@ def test_what_a_file_lacks_is_named(given, tmp_path, settings, message):
     rna.write_h5ad(tmp_path / "a.h5ad")
     with pytest.raises(InputError, match=message):
         read(tmp_path, "h5ad", counts="a.h5ad", **settings)
+
+
+def test_an_input_that_is_put_aside_is_never_held_whole(tmp_path, rng):
+    n, drawn = 60_000, 400
+    columns = np.sort(rng.integers(0, 30_000, (n, drawn)), axis=1)
+    x = sp.csr_matrix((np.ones(n * drawn, np.float32), columns.ravel(), np.arange(0, n * drawn + 1, drawn)), shape=(n, 30_000))
+    ad.AnnData(x).write_h5ad(tmp_path / "a.h5ad")
+    (tmp_path / "aside").mkdir()
+    whole, n_values = memory_to_read(tmp_path / "a.h5ad")
+    beside, n_beside = memory_to_read(tmp_path / "a.h5ad", aside=str(tmp_path / "aside"))
+    print(f"{n_values * 8 / 2**20:.0f} MiB of values: memory {whole:.0f} MiB, put aside {beside:.0f} MiB")
+    assert n_beside == n_values == n * drawn
+    assert beside < 0.8 * n_values * 8 / 2**20 < 0.5 * whole

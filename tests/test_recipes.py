@@ -11,7 +11,7 @@ import scipy.sparse as sp
 import yaml
 from given import SCHEMA, write_good
 
-from mmaavi import sources
+from mmaavi import sources, variable_features
 from mmaavi.configuration import read_config
 from mmaavi.dataset import prepare
 from mmaavi.errors import InputError
@@ -132,6 +132,21 @@ def test_a_feature_that_varies_is_chosen_and_a_constant_one_is_not(mosaic, rng):
     assert list(highly_variable(changed, "rna", "pearson_residuals", 10)[:2]) == [False, True]
     with pytest.raises(InputError, match="'select' ranks counts, and 'rna' has none"):
         highly_variable(replace(mosaic, likelihoods={"rna": "normal"}), "rna", "seurat", 10)
+
+
+def test_of_very_many_values_an_even_share_of_each_batch_is_looked_at(mosaic, monkeypatch):
+    has = mosaic.measured["rna"].to_numpy()
+    sizes, batch = np.diff(mosaic.counts["rna"].indptr), mosaic.obs["batch"].to_numpy()
+    looked_at = []
+    monkeypatch.setattr(variable_features, "MOST_ENTRIES", sizes[has].sum() // 3)
+    monkeypatch.setattr(variable_features, "in_memory", lambda x: looked_at.append(x) or x)
+    assert highly_variable(mosaic, "rna", "seurat", 10).sum() == 10
+    share = variable_features._even_share(mosaic, "rna")
+    assert looked_at[0].shape[0] == len(share) == len(np.unique(share))
+    assert has[share].all()
+    for b in np.unique(batch[has]):
+        assert 0 <= (batch[share] == b).sum() - (batch[has] == b).sum() / 3 <= 1
+    assert abs(looked_at[0].nnz - sizes[has].sum() / 3) < 0.1 * sizes[has].sum() / 3
 
 
 def test_selection_reads_visible_values_alone(folder):

@@ -66,8 +66,10 @@ def knn_imputed(
     model = NearestNeighbors(n_neighbors=min(n_neighbours, int(has.sum())), algorithm="brute").fit(embedding[has])
     near = model.kneighbors(embedding[mosaic.cells.get_indexer(cells)], return_distance=False)  # (n, k)
     n, k = near.shape
-    average = sp.csr_array((np.full(n * k, 1 / k), near.ravel(), np.arange(0, n * k + 1, k)), shape=(n, int(has.sum())))
-    return (average @ _shares(in_memory(mosaic.counts[modality][has]), mosaic.likelihood_of(modality))).toarray()
+    used, place = np.unique(near, return_inverse=True)  # all that is read of the modality
+    average = sp.csr_array((np.full(n * k, 1 / k), place.ravel(), np.arange(0, n * k + 1, k)), shape=(n, len(used)))
+    values = in_memory(mosaic.counts[modality][np.flatnonzero(has)[used]])
+    return (average @ _shares(values, mosaic.likelihood_of(modality))).toarray()
 
 
 def _shares(x: sp.csr_array, likelihood: str) -> sp.csr_array:

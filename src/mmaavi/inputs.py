@@ -4,13 +4,12 @@ from dataclasses import replace
 
 import anndata as ad
 import pandas as pd
-import scipy.sparse as sp
 from anndata.abc import CSRDataset
 
 from .errors import InputError, listing, nearest
 from .mosaic import Mosaic, from_parts
 from .readers import Locate, read_part
-from .stored import Aside
+from .stored import Aside, stacked
 
 
 def read_dataset(config: dict, locate: Locate, aside: Aside | None = None) -> tuple[Mosaic, pd.DataFrame]:
@@ -36,14 +35,13 @@ def read_dataset(config: dict, locate: Locate, aside: Aside | None = None) -> tu
     """
     parts: dict[str, list[ad.AnnData]] = {m: [] for m in config["modalities"]}
     entries = one_modality_each(config["inputs"])
+    gather = stacked if aside is None else aside.gather
     for entry in entries:
         if entry["modality"] not in parts:
             raise InputError(f"an input names a modality '{entry['modality']}'; {nearest(entry['modality'], parts)}")
-        part = _with_batch(read_part(locate, entry["modality"], entry["reader"], **reader_settings(entry)), entry)
-        parts[entry["modality"]].append(part)
+        part = read_part(locate, entry["modality"], entry["reader"], gather=gather, **reader_settings(entry))
+        parts[entry["modality"]].append(_with_batch(part, entry))
         _check_ids(part, entry)
-        if aside is not None:
-            part.X = aside.put(sp.csr_matrix(part.X))
     for m, given in parts.items():
         if not given:
             raise InputError(f"modality '{m}' has no input; add one, or take it out of 'modalities'")

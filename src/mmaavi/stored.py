@@ -1,7 +1,7 @@
 """Counts that stay on disk: rows and columns are chosen now, and read when they are needed."""
 
-from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 from anndata.abc import CSRDataset
 
+from .errors import InputError
 from .files import reading
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ class StoredCounts:
 
 
 Counts = sp.csr_array | StoredCounts
+# Blocks of rows and the number of columns -> the rows below each other, in memory or in a file.
+Gather = Callable[[Iterable[sp.csr_array], int], sp.csr_matrix | CSRDataset]
 
 
 def spread_rows(x, rows: np.ndarray, n_rows: int) -> Counts:
@@ -154,6 +157,19 @@ def write_blocks(blocks: Iterable[sp.csr_array], group: h5py.Group, name: str) -
     return ad.io.sparse_dataset(group[name])
 
 
+def stacked(blocks: Iterable[sp.csr_array], n_columns: int) -> sp.csr_matrix:
+    """Blocks of rows, one below the other, in memory."""
+    lengths, indices, data = [np.zeros(1, np.int64)], [np.zeros(0, np.int32)], [np.zeros(0, np.float32)]
+    for block in blocks:
+        lengths.append(np.diff(block.indptr))
+        indices.append(block.indices.astype(np.int32, copy=False))
+        data.append(block.data)
+    indptr = np.cumsum(np.concatenate(lengths))
+    joined = np.concatenate(data)
+    del data
+    return sp.csr_matrix((joined, np.concatenate(indices), indptr), shape=(len(indptr) - 1, n_columns))
+
+
 class Aside:
     """Counts of several inputs: in memory while they take little of it together, in one file beyond that.
 
@@ -169,10 +185,15 @@ class Aside:
         self._left = memory_gib * 2**30 / BYTES_HELD
         self._file = h5py.File(Path(folder) / "counts.h5", "w")
 
-    def put(self, x: sp.csr_matrix) -> sp.csr_matrix | CSRDataset:
-        """The matrix as it is, or in the file where it is too much beside those before."""
-        self._left -= x.nnz
-        return x if self._left >= 0 else self._write([x])
+    def gather(self, blocks: Iterable[sp.csr_array], n_columns: int) -> sp.csr_matrix | CSRDataset:
+        """Blocks of rows below each other: in memory, or in the file once they are too much beside those before."""
+        held, blocks = [], iter(blocks)
+        for block in blocks:
+            held.append(block)
+            self._left -= block.nnz
+            if self._left < 0:
+                return self._write(chain(held, blocks))
+        return stacked(held, n_columns)
 
     def stack(self, parts: list[tuple[sp.csr_matrix | CSRDataset, np.ndarray]]) -> CSRDataset:
         """The rows of all matrices, below each other in the file, each with the columns that are named beside it."""
@@ -184,4 +205,10 @@ class Aside:
         self._file.close()
 
     def _write(self, blocks: Iterable[sp.csr_array]) -> CSRDataset:
-        return write_blocks(blocks, self._file, str(len(self._file)))
+        try:
+            return write_blocks(blocks, self._file, str(len(self._file)))
+        except OSError as error:
+            raise InputError(
+                f"{self._file.filename}, where counts are put that are too many in memory, cannot be written ({error}); make "
+                "room there, or give this job more memory"
+            ) from error

@@ -9,9 +9,10 @@ import scipy.sparse as sp
 from .errors import InputError
 from .mosaic import Mosaic
 from .normalisation import log_normalised, median_depth
-from .stored import in_memory
+from .stored import in_memory, row_sizes
 
 FEWEST = 2
+MOST_ENTRIES = 2**26  # that are looked at: 512 MiB, of which scanpy makes copies
 NO_COUNTS = frozenset({"normal", "zero_inflated_log_normal"})
 
 
@@ -21,7 +22,7 @@ def highly_variable(mosaic: Mosaic, modality: str, flavor: str, n_top: int | Non
     Parameters
     ----------
     mosaic
-        Counts; only cells that have the modality are read.
+        Counts; only cells that have the modality are read, and of very many an even share of each batch, drawn at random.
     modality
         Its name.
     flavor
@@ -41,15 +42,15 @@ def highly_variable(mosaic: Mosaic, modality: str, flavor: str, n_top: int | Non
     """
     if mosaic.likelihood_of(modality) in NO_COUNTS:
         raise InputError(f"'select' ranks counts, and '{modality}' has none ({mosaic.likelihood_of(modality)}); leave it out")
-    has = mosaic.measured[modality].to_numpy()
-    x = in_memory(mosaic.counts[modality][has])
+    looked_at = _even_share(mosaic, modality)
+    x = in_memory(mosaic.counts[modality][looked_at])
     if n_top is not None and n_top > x.shape[1]:
         raise InputError(f"'select' of '{modality}' asks for {n_top} features of {x.shape[1]}; ask for fewer, or leave it out")
     if flavor == "pearson_residuals" and n_top is None:
         raise InputError(f"'select' of '{modality}' needs 'n_top' with the flavor 'pearson_residuals'")
     import scanpy as sc  # slow to import: only for modalities that are cut
 
-    batch = mosaic.obs.loc[has, ["batch"]].astype("category")
+    batch = mosaic.obs[["batch"]].iloc[looked_at].astype("category")
     several = "batch" if batch["batch"].nunique() > 1 else None
     values = x if flavor == "pearson_residuals" else log_normalised(x, median_depth(x))
     adata = ad.AnnData(sp.csr_matrix(values), obs=batch)
@@ -68,3 +69,16 @@ def highly_variable(mosaic: Mosaic, modality: str, flavor: str, n_top: int | Non
             f"'{flavor}' finds {chosen.sum()} highly variable features of '{modality}'; set 'n_top', or leave it out"
         )
     return chosen
+
+
+def _even_share(mosaic: Mosaic, modality: str) -> np.ndarray:
+    """Positions of the cells that have a modality, or of the same share of each batch, so that few enough values are held."""
+    has = np.flatnonzero(mosaic.measured[modality])
+    share = MOST_ENTRIES / max(row_sizes(mosaic.counts[modality][has]).sum(), 1)
+    if share >= 1:
+        return has
+    order = np.random.default_rng(0).permutation(has)
+    batch = mosaic.obs["batch"].iloc[order]
+    place_in_batch = batch.groupby(batch).cumcount().to_numpy()
+    n_kept = np.ceil(batch.map(batch.value_counts()) * share).to_numpy()
+    return np.sort(order[place_in_batch < n_kept])

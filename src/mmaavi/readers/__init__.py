@@ -1,7 +1,8 @@
 """Published file formats -> one AnnData of one modality. The dataset config says which reader reads what.
 
-A reader is called with ``locate``, which gives the file of a path in the config, with the modality, and with the keys of the
-input. Matrices are read block by block, so that no more than the values that are kept is held in memory.
+A reader is called with ``locate``, which gives the file of a path in the config, with ``gather``, which takes in the matrix
+block by block, with the modality, and with the keys of the input. Of matrices that lie by cell (CSR, dense, Cell Ranger's HDF5,
+text) no more than a block is held beside what ``gather`` keeps; others are read whole.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import anndata as ad
 
 from .. import simulate
 from ..errors import InputError, nearest
+from ..stored import Gather, stacked
 from .hdf5 import read_h5ad, read_h5mu, read_hdf5
 from .tables import attach_cells, read_csv, read_npz
 from .tenx import read_10x_h5, read_10x_mtx
@@ -18,7 +20,7 @@ from .tenx import read_10x_h5, read_10x_mtx
 Locate = Callable[[str], Path]  # path in the dataset config -> where the file lies
 
 
-def read_simulated(_locate: Locate, modality: str, **settings) -> ad.AnnData:
+def read_simulated(_locate: Locate, _gather: Gather, modality: str, **settings) -> ad.AnnData:
     """One modality of the simulated data set; ``settings`` are those of :func:`mmaavi.simulate.simulate`."""
     parts = simulate.simulate(**settings).parts
     if modality not in parts:
@@ -38,11 +40,15 @@ READERS = {
 }
 
 
-def read_part(locate: Locate, modality: str, reader: str, cells: str | None = None, **settings) -> ad.AnnData:
-    """One input: what the reader gives, with the columns of the table ``cells`` where one is named."""
+def read_part(
+    locate: Locate, modality: str, reader: str, cells: str | None = None, gather: Gather = stacked, **settings
+) -> ad.AnnData:
+    """One input: what the reader gives, with the columns of the table ``cells`` where one is named; values as ``gather`` keeps
+    them, by default in memory.
+    """
     if reader == "npz":  # the format has no names of cells: they are those of the table
         settings, cells = settings | {"cells": cells}, None
-    part = READERS[reader](locate, modality, **settings)
+    part = READERS[reader](locate, gather, modality, **settings)
     source = settings.get("counts", "the simulation")
     if not (part.n_obs and part.n_vars):
         raise InputError(f"{source} has {part.n_obs} cells x {part.n_vars} features; get it anew, or keep more of them")

@@ -5,15 +5,29 @@ with the names of its cells and features; links out of the file are refused.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import h5py
 import numpy as np
 import scipy.sparse as sp
+from anndata.abc import CSRDataset
 
 from ..errors import InputError
+from ..stored import Gather, stacked
 
 BLOCK_VALUES = 2**22  # at a time: 64 MiB with their positions
 LARGEST_COMPRESSION = 5000  # deflate reaches 1,032; zstd on empty matrices some thousands
+
+
+@contextmanager
+def readable(source: str) -> Iterator[None]:
+    """What h5py and anndata raise at a file that they cannot read ends in an InputError."""
+    try:
+        yield
+    except (OSError, KeyError, TypeError, RuntimeError, MemoryError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{source} cannot be read ({type(error).__name__}: {error}); it may be cut off, or no HDF5 file: get it anew"
+        ) from error
 
 
 def sound(source: str, node: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
@@ -37,7 +51,9 @@ def sound(source: str, node: h5py.Group, name: str) -> h5py.Group | h5py.Dataset
     return found
 
 
-def read_values(source: str, node: h5py.Group | h5py.Dataset, shape: tuple[int, int], keep: np.ndarray | None) -> sp.csr_array:
+def read_values(
+    source: str, node: h5py.Group | h5py.Dataset, shape: tuple[int, int], keep: np.ndarray | None, gather: Gather
+) -> sp.csr_matrix | CSRDataset:
     """A dense, CSR or CSC matrix of cells x features as anndata writes it, with some of its features.
 
     Parameters
@@ -50,7 +66,10 @@ def read_values(source: str, node: h5py.Group | h5py.Dataset, shape: tuple[int, 
         Numbers of named cells and features.
     keep
         Boolean (n_features,), or None for all.
+    gather
+        Takes the blocks in. A CSC matrix is one block.
     """
+    n_kept = shape[1] if keep is None else int(keep.sum())
     kind = node.attrs.get("encoding-type", "array")
     claimed = node.attrs.get("shape", ()) if isinstance(node, h5py.Group) else node.shape
     if tuple(claimed) != shape:
@@ -59,12 +78,12 @@ def read_values(source: str, node: h5py.Group | h5py.Dataset, shape: tuple[int, 
             "are named; get the file anew"
         )
     if isinstance(node, h5py.Dataset):
-        return stacked(dense_blocks(source, node, keep), shape[1] if keep is None else int(keep.sum()))
+        return gather(dense_blocks(source, node, keep), n_kept)
     if kind == "csr_matrix":
-        return read_compressed(source, node, *shape, keep=keep)
+        return gather(compressed_blocks(source, node, *shape, keep=keep), n_kept)
     if kind == "csc_matrix":
-        by_feature = read_compressed(source, node, shape[1], shape[0])
-        return sp.csr_array((by_feature if keep is None else by_feature[np.flatnonzero(keep)]).T)
+        by_feature = stacked(compressed_blocks(source, node, shape[1], shape[0]), shape[0])
+        return gather([sp.csr_array((by_feature if keep is None else by_feature[np.flatnonzero(keep)]).T)], n_kept)
     raise InputError(f"{source}: '{node.name}' is a '{kind}'; expected a dense, csr or csc matrix")
 
 
@@ -74,25 +93,15 @@ def dense_blocks(source: str, node: h5py.Dataset, keep: np.ndarray | None = None
         raise InputError(f"{source}: '{node.name}' is no matrix of numbers (type {node.dtype}, {node.ndim} dimensions)")
     step = max(1, BLOCK_VALUES // max(node.shape[1], 1))
     for start in range(0, node.shape[0], step):
-        block = node[start : start + step]
+        with readable(source):
+            block = node[start : start + step]
         yield sp.csr_array((block if keep is None else block[:, keep]).astype(np.float32))
 
 
-def stacked(blocks: Iterator[sp.csr_array], n_columns: int) -> sp.csr_array:
-    """Blocks of rows, one below the other."""
-    lengths, indices, data = [np.zeros(1, np.int64)], [np.zeros(0, np.int32)], [np.zeros(0, np.float32)]
-    for block in blocks:
-        lengths.append(np.diff(block.indptr))
-        indices.append(block.indices.astype(np.int32, copy=False))
-        data.append(block.data)
-    indptr = np.cumsum(np.concatenate(lengths))
-    joined = np.concatenate(data)
-    del data
-    return sp.csr_array((joined, np.concatenate(indices), indptr), shape=(len(indptr) - 1, n_columns))
-
-
-def read_compressed(source: str, node: h5py.Group, n_rows: int, n_columns: int, keep: np.ndarray | None = None) -> sp.csr_array:
-    """A matrix of ``node[data, indices, indptr]``, compressed by row, with the columns ``keep``."""
+def compressed_blocks(
+    source: str, node: h5py.Group, n_rows: int, n_columns: int, keep: np.ndarray | None = None
+) -> Iterator[sp.csr_array]:
+    """Some rows at a time of a matrix ``node[data, indices, indptr]`` that is compressed by row, with the columns ``keep``."""
     data, indices, indptr = (sound(source, node, name) for name in ("data", "indices", "indptr"))
     indptr = indptr[:].astype(np.int64)
     lengths = np.diff(indptr)
@@ -103,20 +112,16 @@ def read_compressed(source: str, node: h5py.Group, n_rows: int, n_columns: int, 
         raise InputError(f"{source}: '{node.name}' holds no numbers but {data.dtype}")
     keep = np.ones(n_columns, dtype=bool) if keep is None else keep
     place = np.where(keep, np.cumsum(keep) - 1, -1)
-    n_kept = int(keep.sum())
-
-    def blocks() -> Iterator[sp.csr_array]:
-        start = 0
-        while start < n_rows:
-            stop = max(start + 1, int(np.searchsorted(indptr, indptr[start] + BLOCK_VALUES, side="right")) - 1)
-            low, high = indptr[start], indptr[stop]
-            columns = indices[low:high]
-            if len(columns) and not 0 <= columns.min() <= columns.max() < n_columns:
-                raise InputError(f"{source}: '{node.name}' points beyond its {n_columns} names; get the file anew")
-            columns, values = place[columns], data[low:high].astype(np.float32)
-            chosen = columns >= 0
-            kept = np.concatenate([[0], np.cumsum(chosen)])[indptr[start : stop + 1] - low]
-            yield sp.csr_array((values[chosen], columns[chosen], kept), shape=(stop - start, n_kept))
-            start = stop
-
-    return stacked(blocks(), n_kept)
+    start, n_kept = 0, int(keep.sum())
+    while start < n_rows:
+        stop = max(start + 1, int(np.searchsorted(indptr, indptr[start] + BLOCK_VALUES, side="right")) - 1)
+        low, high = indptr[start], indptr[stop]
+        with readable(source):
+            columns, values = indices[low:high], data[low:high].astype(np.float32)
+        if len(columns) and not 0 <= columns.min() <= columns.max() < n_columns:
+            raise InputError(f"{source}: '{node.name}' points beyond its {n_columns} names; get the file anew")
+        columns = place[columns]
+        chosen = columns >= 0
+        kept = np.concatenate([[0], np.cumsum(chosen)])[indptr[start : stop + 1] - low]
+        yield sp.csr_array((values[chosen], columns[chosen], kept), shape=(stop - start, n_kept))
+        start = stop

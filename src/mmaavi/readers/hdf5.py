@@ -10,7 +10,8 @@ import pandas as pd
 import scipy.sparse as sp
 
 from ..errors import InputError, listing, nearest
-from .blocks import dense_blocks, read_values, sound, stacked
+from ..stored import Gather, stacked
+from .blocks import dense_blocks, read_values, readable, sound
 from .tables import with_names
 
 UCSC_COLUMNS = {"chromStart": "start", "chromEnd": "end"}
@@ -19,16 +20,11 @@ UCSC_COLUMNS = {"chromStart": "start", "chromEnd": "end"}
 @contextmanager
 def opened(source: str, path) -> Iterator[h5py.File]:
     """An HDF5 file; what cannot be read of it ends in an InputError."""
-    try:
-        with h5py.File(path) as file:
-            yield file
-    except (OSError, KeyError, TypeError, RuntimeError, MemoryError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{source} cannot be read ({type(error).__name__}: {error}); it may be cut off, or no HDF5 file: get it anew"
-        ) from error
+    with readable(source), h5py.File(path) as file:
+        yield file
 
 
-def read_hdf5(locate, _modality: str, counts: str, group: str = "matrix") -> ad.AnnData:
+def read_hdf5(locate, gather: Gather, _modality: str, counts: str, group: str = "matrix") -> ad.AnnData:
     """HDF5 with ``<group>/{data, features, barcodes}``, data being a dense array of features x cells."""
     with opened(counts, locate(counts)) as file:
         missing = {"data", "features", "barcodes"} - set(file.get(group, {}))
@@ -37,30 +33,48 @@ def read_hdf5(locate, _modality: str, counts: str, group: str = "matrix") -> ad.
         data, features, barcodes = (sound(counts, file[group], name) for name in ("data", "features", "barcodes"))
         x = stacked(dense_blocks(counts, data), data.shape[-1])
         obs = pd.DataFrame(index=barcodes.asstr()[:])
-        return with_names(counts, sp.csr_array(x.T), features.asstr()[:], obs, "the file contradicts itself: get it anew")
+        x = gather([sp.csr_array(x.T)], x.shape[0])
+        return with_names(counts, x, features.asstr()[:], obs, "the file contradicts itself: get it anew")
 
 
 def read_h5ad(
-    locate, _modality: str, counts: str, name: str | None = None, layer: str | None = None, keep_features: str | None = None
+    locate,
+    gather: Gather,
+    _modality: str,
+    counts: str,
+    name: str | None = None,
+    layer: str | None = None,
+    keep_features: str | None = None,
 ) -> ad.AnnData:
     """AnnData; ``name`` chooses features by ``var['feature_types']`` where the file holds several modalities."""
     with opened(counts, locate(counts)) as file:
-        return _read_anndata(counts, file, layer, keep_features, name)
+        return _read_anndata(counts, file, gather, layer, keep_features, name)
 
 
 def read_h5mu(
-    locate, modality: str, counts: str, name: str | None = None, layer: str | None = None, keep_features: str | None = None
+    locate,
+    gather: Gather,
+    modality: str,
+    counts: str,
+    name: str | None = None,
+    layer: str | None = None,
+    keep_features: str | None = None,
 ) -> ad.AnnData:
     """One modality of a MuData file, by its ``name`` in it (by default, that of the modality)."""
     with opened(counts, locate(counts)) as file:
         name = modality if name is None else name
         if name not in file.get("mod", {}):
             raise InputError(f"{counts} has no modality '{name}'; {nearest(name, file.get('mod', {}))}")
-        return _read_anndata(counts, file["mod"][name], layer, keep_features)
+        return _read_anndata(counts, file["mod"][name], gather, layer, keep_features)
 
 
 def _read_anndata(
-    source: str, node: h5py.Group, layer: str | None, keep_features: str | None, feature_type: str | None = None
+    source: str,
+    node: h5py.Group,
+    gather: Gather,
+    layer: str | None,
+    keep_features: str | None,
+    feature_type: str | None = None,
 ) -> ad.AnnData:
     missing = {"obs", "var"} - set(node)
     if missing:
@@ -81,8 +95,8 @@ def _read_anndata(
     if layer is None and "X" not in node:
         raise InputError(f"{source} has no values in X; name one of its layers with 'layer': {listing(node.get('layers', {}))}")
     values = sound(source, node["layers"], layer) if layer else sound(source, node, "X")
-    x = read_values(source, values, (len(obs), len(var)), None if keep.all() else keep)
-    return ad.AnnData(sp.csr_matrix(x), obs=obs, var=var[keep].rename(columns=UCSC_COLUMNS))
+    x = read_values(source, values, (len(obs), len(var)), None if keep.all() else keep, gather)
+    return ad.AnnData(x, obs=obs, var=var[keep].rename(columns=UCSC_COLUMNS))
 
 
 def _table(source: str, node: h5py.Group, name: str) -> pd.DataFrame:

@@ -4,20 +4,25 @@ import logging
 import zipfile
 import zlib
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import anndata as ad
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from anndata.abc import CSRDataset
 
 from ..errors import InputError, listing, nearest
-from .blocks import LARGEST_COMPRESSION, stacked
+from ..stored import Gather, stacked
+from .blocks import LARGEST_COMPRESSION
 
 ROWS = 500  # of a text matrix at a time
 
 
-def read_npz(locate, _modality: str, counts: str, features: str, cells: str, features_in_rows: bool = False) -> ad.AnnData:
+def read_npz(
+    locate, gather: Gather, _modality: str, counts: str, features: str, cells: str, features_in_rows: bool = False
+) -> ad.AnnData:
     """Scipy's sparse npz with the names of the features (one a line) and a table of the cells (ids in column 1)."""
     path = locate(counts)
     try:
@@ -32,26 +37,26 @@ def read_npz(locate, _modality: str, counts: str, features: str, cells: str, fea
     except Exception as error:  # whatever numpy, scipy or zipfile raise at bytes that they do not understand
         raise InputError(f"{counts} is no sparse matrix saved by scipy.sparse.save_npz ({error}); get it anew") from error
     advice = "'features_in_rows' says which way it lies"
-    x = sp.csr_array(x.T if features_in_rows else x)
-    return with_names(counts, x, read_lines(locate(features)), read_cells(locate(cells)), advice)
+    x = sp.csr_array(x.T if features_in_rows else x).astype(np.float32, copy=False)
+    return with_names(counts, gather([x], x.shape[1]), read_lines(locate(features)), read_cells(locate(cells)), advice)
 
 
-def read_csv(locate, _modality: str, counts: str, features_in_rows: bool = False) -> ad.AnnData:
+def read_csv(locate, gather: Gather, _modality: str, counts: str, features_in_rows: bool = False) -> ad.AnnData:
     """A comma- or tab-separated matrix (gzipped or not) with names in its first row and column, some rows at a time."""
-    path, names, columns = locate(counts), [], pd.Index([])
+    tables, names = _rows(locate(counts), counts), []
+    first = next(tables, pd.DataFrame())
 
     def blocks() -> Iterator[sp.csr_array]:
-        nonlocal columns
-        for table in _rows(path, counts):
+        for table in chain([first], tables):
             names.extend(table.index)
-            columns = table.columns
             yield sp.csr_array(_numbers(table, counts, len(names) - len(table)))
 
-    parts = list(blocks())
-    x = stacked(iter(parts), len(columns))
-    index, columns = pd.Index(names).astype(str), columns.astype(str)
+    columns = first.columns.astype(str)
     if features_in_rows:
-        x, index, columns = sp.csr_array(x.T), columns, index
+        by_feature = stacked(blocks(), len(columns))
+        x, index, columns = gather([sp.csr_array(by_feature.T)], len(names)), columns, pd.Index(names).astype(str)
+    else:
+        x, index = gather(blocks(), len(columns)), pd.Index(names).astype(str)
     return with_names(counts, x, columns, pd.DataFrame(index=index), "the file contradicts itself: get it anew")
 
 
@@ -119,7 +124,7 @@ def attach_cells(part: ad.AnnData, path: Path, cells: str, source: str) -> ad.An
     return part
 
 
-def with_names(source: str, x: sp.csr_array, features: pd.Index, cells: pd.DataFrame, advice: str) -> ad.AnnData:
+def with_names(source: str, x: sp.csr_matrix | CSRDataset, features: pd.Index, cells: pd.DataFrame, advice: str) -> ad.AnnData:
     """Values of shape (n_cells, n_features) with the names of both."""
     if x.shape != (len(cells), len(features)):
         raise InputError(
@@ -127,7 +132,7 @@ def with_names(source: str, x: sp.csr_array, features: pd.Index, cells: pd.DataF
             f"are named; {advice}"
         )
     return ad.AnnData(
-        sp.csr_matrix(x.astype(np.float32, copy=False)),
+        x,
         obs=cells.set_axis(cells.index.astype(str).rename(None)),
         var=pd.DataFrame(index=pd.Index(features).astype(str).rename(None)),
     )

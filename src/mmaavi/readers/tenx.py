@@ -12,7 +12,8 @@ import scipy.sparse as sp
 from anndata.utils import make_index_unique
 
 from ..errors import InputError, listing, nearest
-from .blocks import LARGEST_COMPRESSION, read_compressed, sound
+from ..stored import Gather
+from .blocks import LARGEST_COMPRESSION, compressed_blocks, sound
 from .hdf5 import opened
 from .tables import with_names
 
@@ -20,7 +21,7 @@ FOLDER_FILES = {"matrix": ("matrix.mtx",), "features": ("features.tsv", "genes.t
 SMALLEST_ENTRY = 6  # bytes of a line of a matrix, '1 1 1' and its end
 
 
-def read_10x_h5(locate, _modality: str, counts: str, name: str | None = None) -> ad.AnnData:
+def read_10x_h5(locate, gather: Gather, _modality: str, counts: str, name: str | None = None) -> ad.AnnData:
     """One feature type of Cell Ranger's HDF5 (version 3 and later); features by symbol, made unique."""
     with opened(counts, locate(counts)) as file:
         node = file.get("matrix", {})
@@ -36,11 +37,11 @@ def read_10x_h5(locate, _modality: str, counts: str, name: str | None = None) ->
         if shape != (len(names), len(barcodes)) or len(kinds) != len(names):
             raise InputError(f"{counts} claims {shape} features x cells, but names {len(names)} and {len(barcodes)}; get it anew")
         keep = _of_type(counts, kinds, name)
-        x = read_compressed(counts, node, len(barcodes), len(names), keep)  # by cell
+        x = gather(compressed_blocks(counts, node, len(barcodes), len(names), keep), int(keep.sum()))  # by cell
         return with_names(counts, x, _unique(names[keep]), pd.DataFrame(index=barcodes), "get it anew")
 
 
-def read_10x_mtx(locate, _modality: str, counts: str, name: str | None = None) -> ad.AnnData:
+def read_10x_mtx(locate, gather: Gather, _modality: str, counts: str, name: str | None = None) -> ad.AnnData:
     """One feature type of a folder with ``matrix.mtx, features.tsv, barcodes.tsv``, gzipped or not."""
     matrix, features, barcodes = folder_files(locate(counts), counts)
     try:
@@ -49,14 +50,15 @@ def read_10x_mtx(locate, _modality: str, counts: str, name: str | None = None) -
         kinds = table[2] if table.shape[1] > 2 else pd.Series("Gene Expression", index=table.index)
         keep = _of_type(counts, kinds, name)
         _check_header(matrix, (len(table), len(cells)))
-        x = sp.csr_array(scipy.io.mmread(matrix, spmatrix=False))[np.flatnonzero(keep)]  # features x cells
+        by_feature = sp.csr_array(scipy.io.mmread(matrix, spmatrix=False))[np.flatnonzero(keep)]
     except InputError:
         raise
     except (ValueError, OSError, EOFError, KeyError, MemoryError, OverflowError, zlib.error) as error:
         raise InputError(
             f"{counts} cannot be read ({type(error).__name__}: {' '.join(str(error).split())}); get it anew"
         ) from error
-    return with_names(counts, sp.csr_array(x.T), _unique(table[1][keep]), pd.DataFrame(index=cells), "get it anew")
+    x = gather([sp.csr_array(by_feature.T).astype(np.float32)], by_feature.shape[0])
+    return with_names(counts, x, _unique(table[1][keep]), pd.DataFrame(index=cells), "get it anew")
 
 
 def folder_files(folder: Path, source: str) -> list[Path]:
