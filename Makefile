@@ -25,7 +25,7 @@ test-triton: $(READY) # what only a GPU runs, by Triton's interpreter; downloads
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/triton triton==3.6.0
 	PYTHONPATH=$(VENV)/triton TRITON_INTERPRET=1 $(BIN)/pytest tests/test_negative_binomial_triton.py
 
-fuzz: $(READY) # 11,000 spoiled files and configs; half an hour
+fuzz: $(READY) # 10,500 spoiled files and configs; twenty minutes
 	$(BIN)/pytest tests/fuzz/fuzz_inputs.py
 
 lint: $(READY)
