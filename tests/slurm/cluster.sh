@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # A real SLURM of one node on this machine: `cluster.sh start FOLDER`, `cluster.sh stop FOLDER`. As root, without systemd, on loopback.
 # Needs Debian's slurm-wlm and munge. /etc/slurm/slurm.conf, where jobs look for it, is linked to FOLDER; one that is there is refused.
+# Two partitions; in one of them the node gives out a GPU that is none.
 set -euo pipefail
 folder=$(realpath -m "$2")
-config=/etc/slurm/slurm.conf
+config=/etc/slurm/slurm.conf gpus=/etc/slurm/gres.conf
 
 start() {
   [ ! -e "$config" ] || { echo "this machine has a SLURM already: $config" >&2; return 1; }
@@ -36,10 +37,14 @@ SelectTypeParameters=CR_CPU_Memory
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=1
 JobAcctGatherParams=OverMemoryKill
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$cpus RealMemory=$memory State=UNKNOWN
+GresTypes=gpu
+NodeName=$host NodeAddr=127.0.0.1 CPUs=$cpus RealMemory=$memory Gres=gpu:1 State=UNKNOWN
 PartitionName=main Nodes=$host Default=YES MaxTime=INFINITE State=UP
+PartitionName=gpu Nodes=$host MaxTime=INFINITE State=UP
 CONF
+  echo 'Name=gpu File=/dev/null' >"$folder/gres.conf"
   ln -sf "$folder/slurm.conf" "$config"
+  ln -sf "$folder/gres.conf" "$gpus"
   slurmctld
   slurmd
   for _ in $(seq 60); do
@@ -55,7 +60,7 @@ stop() {
     if [ -f "$folder/$daemon.pid" ]; then kill "$(cat "$folder/$daemon.pid")" 2>/dev/null || true; fi
   done
   if [ -f "$folder/munged" ]; then pkill -x munged || true; fi
-  if [ "$(readlink "$config")" = "$folder/slurm.conf" ]; then rm "$config"; fi
+  if [ "$(readlink "$config")" = "$folder/slurm.conf" ]; then rm "$config" "$gpus"; fi
 }
 
 "$1"

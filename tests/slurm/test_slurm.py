@@ -72,12 +72,19 @@ def test_a_job_killed_for_its_memory_is_tried_again_with_more(project):
     assert (project / "results/demo/full/mosaic.h5mu").is_file()
 
 
-def test_a_training_cancelled_by_hand_goes_on_from_its_checkpoint(project):
+def test_a_training_on_a_gpu_partition_cancelled_by_hand_goes_on_from_its_checkpoint(project):
+    profile = project / "workflow/profiles/slurm/profile.yaml"
+    text, n_lines = re.subn(r"# (gpu: 1|slurm_partition: gpu)", r"\1", profile.read_text())
+    assert n_lines == 2  # what the profile says of clusters with GPUs, as it stands there
+    profile.write_text(text)
     config = project / "config/datasets/demo.yaml"
     config.write_text(config.read_text().replace("n_steps: 300", "n_steps: 1500"))
     log, checkpoint = project / f"logs/integrate/{RUN.removeprefix('results/')}.log", project / f"{RUN}/embedding.h5ad.checkpoint"
     with subprocess.Popen([*SNAKEMAKE, f"{RUN}/embedding.h5ad"], cwd=project, stdout=subprocess.DEVNULL) as workflow:
         wait_for(checkpoint.is_file, workflow)
+        job = subprocess.run(["scontrol", "show", "job"], capture_output=True, text=True, check=True).stdout.split("JobId=")[-1]
+        assert "Partition=gpu" in job
+        assert re.search("Tres.*=gres[:/]gpu[:=]1", job)
         written, asked = checkpoint.stat().st_mtime, time.time()
         subprocess.run(["scancel", "--me"], check=True)
         wait_for(lambda: checkpoint.stat().st_mtime > written, workflow)
