@@ -1,6 +1,7 @@
 """Files that are whole or not there, and what is said of those that are not."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,19 @@ def reading(path: str | Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise DamagedFile(path, error) from error
+
+
+def date_now(*folders: str | Path) -> int:
+    """Give files that are dated in the future, as after a clock was set back, the present time, in their order; how many.
+
+    Snakemake takes no output that is older than an input.
+    """
+    now = time.time_ns()
+    files = [path for folder in folders for path in Path(folder).rglob("*")]
+    ahead = sorted((path for path in files if path.lstat().st_mtime_ns > now), key=lambda path: path.lstat().st_mtime_ns)
+    for n, path in enumerate(ahead):
+        os.utime(path, ns=(now + n, now + n), follow_symlinks=False)
+    return len(ahead)
 
 
 def write_table(table: pd.DataFrame, path: str | Path, **options) -> None:
