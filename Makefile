@@ -39,10 +39,10 @@ lint: $(READY)
 	$(BIN)/snakemake --lint
 
 peers: $(READY)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r envs/peers.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps -r envs/peers.lock
 
 $(READY): envs/requirements.lock
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "mmaavi needs Python 3.11 or later, this is " + sys.version'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -r envs/requirements.lock
 	touch $@
