@@ -1,16 +1,19 @@
 """What goes wrong on real machines: nothing is left half-written, and the next call of the workflow finishes the work.
 
-Elsewhere: a training that is killed, or asked to end (test_train.py); downloads (test_download.py); a method that crashes
-(test_methods_in_the_workflow.py).
+Elsewhere: what a training that is killed, or asked to end, computes (test_train.py), one by several processes of which one dies
+(test_processes.py); downloads (test_download.py); a method that crashes (test_methods_in_the_workflow.py).
 """
 
+import hashlib
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +21,8 @@ import anndata as ad
 import mudata as md
 import numpy as np
 import pytest
+from given import write_good
+from published import serving
 from test_workflow import copy_project, snakemake, succeed
 
 from mmaavi.embedding import read_run
@@ -96,40 +101,89 @@ def test_results_cut_off_by_a_power_cut_are_made_anew(integrated):
     assert (ad.read_h5ad(integrated / EMBEDDING).obsm["X_emb"] == whole).all()
 
 
-def test_a_scoring_killed_with_the_workflow_is_done_again(integrated):
-    command = [sys.executable, "-m", "snakemake", SCORES, *OPTIONS]
+def kill_and_finish(folder: Path, target: str, there: Callable[[], bool]) -> None:
+    """``kill -9`` of a workflow with all its jobs once something is there; the next one makes the target."""
+    command = [sys.executable, "-m", "snakemake", target, *OPTIONS]
     with subprocess.Popen(
-        command, cwd=integrated, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command, cwd=folder, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as call:
-        wait_for_process(integrated, "score.py", call)
+        wait_until(there, call)
         os.killpg(call.pid, signal.SIGKILL)
         assert call.wait(timeout=120) == -signal.SIGKILL
-    assert not (integrated / SCORES).exists()
-    assert "--unlock" in fail(integrated, SCORES)  # Snakemake had no time to unlock the folder
-    succeed(integrated, "--unlock", *OPTIONS)
-    succeed(integrated, SCORES, *OPTIONS)
-    no_partial_files(integrated)
+    assert not (folder / target).exists()
+    assert "--unlock" in fail(folder, target)  # Snakemake had no time to unlock the folder
+    succeed(folder, "--unlock", *OPTIONS)
+    succeed(folder, target, *OPTIONS)
+    assert (folder / target).is_file()
+    no_partial_files(folder)
 
 
-def wait_for_process(folder: Path, script: str, call: subprocess.Popen) -> None:
-    """Until a script has worked in a folder for a moment."""
+def wait_until(there: Callable[[], bool], call: subprocess.Popen) -> None:
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and call.poll() is None:
-        for process in Path("/proc").glob("[0-9]*"):
-            try:
-                if script.encode() in (process / "cmdline").read_bytes() and (process / "cwd").resolve() == folder.resolve():
-                    time.sleep(1)
-                    return
-            except OSError:
-                continue
+    while not there():
+        assert time.monotonic() < deadline
+        assert call.poll() is None
         time.sleep(0.05)
-    raise AssertionError(f"{script} was not seen")
+
+
+def works(folder: Path, script: str) -> bool:
+    """Whether a script has worked in a folder for a moment."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if script.encode() in (process / "cmdline").read_bytes() and (process / "cwd").resolve() == folder.resolve():
+                time.sleep(1)
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def test_a_scoring_killed_with_the_workflow_is_done_again(integrated):
+    kill_and_finish(integrated, SCORES, lambda: works(integrated, "score.py"))
+
+
+def test_a_training_killed_with_the_workflow_goes_on_from_its_checkpoint(project):
+    variant = "variants: {mmaavi: {default: {n_steps: 150, width: 32}}}\n"
+    (project / "mine.yaml").write_text(CONFIG.replace("pca: [default], shuffled: [default]", "mmaavi: [default]") + variant)
+    file = project / "src/mmaavi/checkpoint.py"
+    file.write_text(file.read_text().replace("SECONDS_BETWEEN = 30", "SECONDS_BETWEEN = 0.5"))
+    run = "demo/full/mmaavi/default/seed0"
+    kill_and_finish(project, f"results/{run}/embedding.h5ad", (project / f"results/{run}/embedding.h5ad.checkpoint").is_file)
+    assert "the training goes on from" in (project / f"logs/integrate/{run}.log").read_text()
+
+
+def test_a_download_killed_with_the_workflow_goes_on(project):
+    content, may_end = bytes(range(256)) * 40_000, threading.Event()
+
+    def stalls(handler) -> bool:
+        if not may_end.is_set():
+            handler.answer(content, sent=len(content) // 2)
+            handler.wfile.flush()
+            may_end.wait(120)
+        return "Range" not in handler.headers
+
+    write_good(project)
+    with serving({"/a.npz": content}, {"/a.npz": stalls}) as (address, requests):
+        text = (project / "data.yaml").read_text().replace("http://example.org", address)
+        (project / "data.yaml").write_text(text.replace("ab" * 32, hashlib.sha256(content).hexdigest()))
+        (project / "mine.yaml").write_text(CONFIG.replace("[demo]", "[data.yaml]"))
+        partial = project / "resources/set/.a.npz.partial"
+
+        def half_there() -> bool:
+            there = partial.is_file() and partial.stat().st_size > 10**6
+            if there:
+                threading.Timer(3, may_end.set).start()
+            return there
+
+        kill_and_finish(project, "resources/set/a.npz", half_there)
+    assert (project / "resources/set/a.npz").read_bytes() == content
+    assert requests[-1][1].startswith("bytes=")
 
 
 def test_a_second_workflow_in_a_folder_is_refused_and_the_first_goes_on(project):
     command = [sys.executable, "-m", "snakemake", SCORES, *OPTIONS]
     with subprocess.Popen(command, cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
-        wait_for_process(project, "mosaic.py", first)
+        wait_until(lambda: works(project, "mosaic.py"), first)
         assert "cannot be locked" in fail(project, SCORES)
         assert first.wait(timeout=300) == 0
     assert (project / SCORES).is_file()
