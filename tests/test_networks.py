@@ -10,7 +10,7 @@ from mmaavi.data import MosaicData
 from mmaavi.edges import EdgeSampler
 from mmaavi.mixture import DiagonalNormal, MixturePrior
 from mmaavi.model import MosaicVAE
-from mmaavi.networks import Discriminator, GatedAttention, GuidanceGraph
+from mmaavi.networks import Decoder, Discriminator, GatedAttention, GuidanceGraph
 from mmaavi.settings import Settings
 
 SETTINGS = Settings(n_components=4, n_latent=6, n_continuous=5, n_fused=8, width=16, graph_share=0.9)
@@ -153,3 +153,24 @@ def test_propagation_and_edge_loss_are_the_dense_ones(rng):
     pair = sample.sign[:, None] * torch.gather((v @ v.T)[sample.source], 1, sample.targets)
     linked = torch.sigmoid(pair)
     torch.testing.assert_close(ours, 0.5 * (-linked[:, 0].log().mean() - (1 - linked[:, 1:]).log().mean()))
+
+
+@pytest.mark.parametrize("w", [0.0, 0.9, 1.0])
+def test_the_decoder_mixes_graph_and_network_as_the_paper_says(mosaic, network, w):
+    torch.manual_seed(1)
+    scaling = network[1].scaling["rna"]
+    decoder = Decoder(6, scaling, 16, dropout=0.2, graph_share=w)
+    z, v = torch.randn(30, 6), torch.randn(scaling.n_features, 6)
+    batch = torch.arange(30) % len(mosaic.batches)
+    decoder.train()(z, v, batch)  # so that the normalisation has means of its own
+    logits = decoder.eval()(z, v, batch)
+    expected = w * z.double() @ v.double().T
+    if w < 1:
+        h = torch.cat([z, torch.eye(len(mosaic.batches))[batch]], dim=1).double()
+        for linear, norm in ((decoder.body[0], decoder.body[1]), (decoder.body[4], decoder.body[5])):
+            h = h @ linear.weight.double().T + linear.bias.double()
+            h = (h - norm.running_mean.double()) / (norm.running_var.double() + norm.eps).sqrt()
+            h = h * norm.weight.double() + norm.bias.double()
+            h = torch.where(h > 0, h, 0.2 * h)
+        expected = expected + (1 - w) * h @ decoder.weight.double().T
+    torch.testing.assert_close(logits.double(), expected, rtol=1e-5, atol=1e-5)
