@@ -51,6 +51,10 @@ def deflate_bomb(path: Path) -> None:
     path.write_bytes(claimed)
 
 
+def ends_before_it_begins(path: Path) -> None:
+    np.savez(path, format=b"csr", data=np.ones(3), indices=np.arange(3), indptr=np.array([0, 2, 5, -1]), shape=(3, 3))
+
+
 def points_outside(path: Path) -> None:
     x = sp.csr_matrix(np.eye(3))
     np.savez(path, format=b"csr", data=x.data, indices=x.indices + 10**6, indptr=x.indptr, shape=x.shape)
@@ -63,6 +67,7 @@ def points_outside(path: Path) -> None:
         (huge_header, "no sparse matrix saved by scipy"),
         (deflate_bomb, "claims 4,.* bytes, more than it can hold"),
         (points_outside, "no sparse matrix saved by scipy"),
+        (ends_before_it_begins, "no sparse matrix saved by scipy.*end before they begin"),
         (lambda path: path.write_bytes(b"PK\x03\x04 and no more"), "no sparse matrix saved by scipy"),
         (lambda path: np.savez(path, x=np.eye(3)), "no sparse matrix saved by scipy"),
         (
@@ -112,13 +117,34 @@ def edit_gz(name: str, change):
             {"name": "Peaks"},
             "claims the sizes 81 .*80 features",
         ),
-        (edit_gz("matrix.mtx.gz", lambda t: t[: len(t) // 2]), {"name": "Peaks"}, "out cannot be read"),
+        (
+            edit_gz("matrix.mtx.gz", lambda t: t[: t.find("\n", len(t) // 2)]),
+            {"name": "Peaks"},
+            "claims [0-9]+ values, and has [0-9]",
+        ),
         (
             edit_gz("matrix.mtx.gz", lambda t: "\n".join([*t.split("\n")[:2], "80 60 999999999999"])),
             {"name": "Peaks"},
             "claims 999999999999 values",
         ),
         (cut_off, {"name": "Peaks"}, "out cannot be read"),
+        (edit_gz("matrix.mtx.gz", lambda t: t + "1 1 1\n"), {"name": "Peaks"}, "claims [0-9]+ values, and has more"),
+        (
+            edit_gz("matrix.mtx.gz", lambda t: t.replace("\n1 1 ", "\n1 0 ", 1)),
+            {"name": "Peaks"},
+            "lines that are no value of the",
+        ),
+        (
+            edit_gz("matrix.mtx.gz", lambda t: t.replace("\n1 1 ", "\n1 1", 1)),
+            {"name": "Peaks"},
+            "lines that are no value of the",
+        ),
+        (edit_gz("matrix.mtx.gz", lambda t: t.replace("\n1 1 ", "\n1 1\xe9\0 ", 1)), {"name": "Peaks"}, "out cannot be read"),
+        (
+            edit_gz("matrix.mtx.gz", lambda t: t.replace("integer", "complex", 1)),
+            {"name": "Peaks"},
+            "no Matrix Market file of numb",
+        ),
     ],
 )
 def test_bad_10x_folders(tmp_path, spoil, entry, message):

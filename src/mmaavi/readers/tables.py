@@ -31,7 +31,10 @@ def read_npz(
         if claimed > LARGEST_COMPRESSION * path.stat().st_size:
             raise InputError(f"{counts} claims {claimed:,} bytes, more than it can hold; get it anew")
         x = sp.load_npz(path)  # without pickle
-        x.check_format() if hasattr(x, "check_format") else x.tocsr().check_format()
+        x = x if x.format in ("csr", "csc") else x.tocsr()
+        x.check_format()
+        if (np.diff(x.indptr) < 0).any():
+            raise ValueError("its rows end before they begin")
     except InputError:
         raise
     except Exception as error:  # whatever numpy, scipy or zipfile raise at bytes that they do not understand

@@ -7,18 +7,17 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 import pandas as pd
-import scipy.io
 import scipy.sparse as sp
 from anndata.utils import make_index_unique
 
 from ..errors import InputError, listing, nearest
 from ..stored import Gather
-from .blocks import LARGEST_COMPRESSION, compressed_blocks, sound
+from .blocks import compressed_blocks, sound
 from .hdf5 import opened
 from .tables import with_names
 
 FOLDER_FILES = {"matrix": ("matrix.mtx",), "features": ("features.tsv", "genes.tsv"), "barcodes": ("barcodes.tsv",)}
-SMALLEST_ENTRY = 6  # bytes of a line of a matrix, '1 1 1' and its end
+LINES = 2**22  # of a matrix at a time
 
 
 def read_10x_h5(locate, gather: Gather, _modality: str, counts: str, name: str | None = None) -> ad.AnnData:
@@ -49,16 +48,14 @@ def read_10x_mtx(locate, gather: Gather, _modality: str, counts: str, name: str 
         cells = pd.read_csv(barcodes, sep="\t", header=None, dtype=str)[0]
         kinds = table[2] if table.shape[1] > 2 else pd.Series("Gene Expression", index=table.index)
         keep = _of_type(counts, kinds, name)
-        _check_header(matrix, (len(table), len(cells)))
-        by_feature = sp.csr_array(scipy.io.mmread(matrix, spmatrix=False))[np.flatnonzero(keep)]
+        x = _read_matrix(matrix, (len(table), len(cells)))[:, np.flatnonzero(keep)]
     except InputError:
         raise
     except (ValueError, OSError, EOFError, KeyError, MemoryError, OverflowError, zlib.error) as error:
         raise InputError(
             f"{counts} cannot be read ({type(error).__name__}: {' '.join(str(error).split())}); get it anew"
         ) from error
-    x = gather([sp.csr_array(by_feature.T).astype(np.float32)], by_feature.shape[0])
-    return with_names(counts, x, _unique(table[1][keep]), pd.DataFrame(index=cells), "get it anew")
+    return with_names(counts, gather([x], x.shape[1]), _unique(table[1][keep]), pd.DataFrame(index=cells), "get it anew")
 
 
 def folder_files(folder: Path, source: str) -> list[Path]:
@@ -76,16 +73,39 @@ def folder_files(folder: Path, source: str) -> list[Path]:
     return found
 
 
-def _check_header(matrix: Path, shape: tuple[int, int]) -> None:
-    """Raise InputError where the sizes that a matrix claims cannot be true, before anything is allocated by them."""
+def _read_matrix(matrix: Path, shape: tuple[int, int]) -> sp.csr_array:
+    """A Matrix Market file of features x cells, as cells x features; by pandas: scipy's reader may crash at a spoiled one."""
     opener = gzip.open if matrix.suffix == ".gz" else open
     with opener(matrix, "rt") as lines:
+        kind = next(lines, "").split()
+        if kind[2:] not in (["coordinate", "integer", "general"], ["coordinate", "real", "general"]):
+            raise InputError(f"{matrix} is no Matrix Market file of numbers by coordinates ({' '.join(kind)[:60]}); get it anew")
         sizes = next((line.split() for line in lines if not line.startswith("%")), [])
-    if len(sizes) != 3 or tuple(map(int, sizes[:2])) != shape:
-        raise InputError(f"{matrix} claims the sizes {' '.join(sizes)}, but {shape[0]} features and {shape[1]} cells are named")
-    largest = matrix.stat().st_size * (LARGEST_COMPRESSION if matrix.suffix == ".gz" else 1) / SMALLEST_ENTRY
-    if int(sizes[2]) > min(largest, shape[0] * shape[1]):
-        raise InputError(f"{matrix} claims {sizes[2]} values, more than it can hold; get it anew")
+        if len(sizes) != 3 or tuple(map(int, sizes[:2])) != shape:
+            raise InputError(
+                f"{matrix} claims the sizes {' '.join(sizes)}, but {shape[0]} features and {shape[1]} cells are named"
+            )
+        n_claimed = int(sizes[2])
+        if n_claimed > shape[0] * shape[1]:
+            raise InputError(f"{matrix} claims {n_claimed} values, more than it can hold; get it anew")
+        columns, parts, n_read = {"feature": np.int32, "cell": np.int32, "value": np.float32}, [], 0
+        for part in pd.read_csv(
+            lines, sep=r"\s+", header=None, names=list(columns), index_col=False, dtype=columns, chunksize=LINES
+        ):
+            parts.append(part)
+            n_read += len(part)
+            if n_read > n_claimed:
+                break
+    if n_read != n_claimed:
+        raise InputError(f"{matrix} claims {n_claimed} values, and has {'more' if n_read > n_claimed else n_read}; get it anew")
+    if not n_read:
+        return sp.csr_array(shape[::-1], dtype=np.float32)
+    feature, cell, value = (np.concatenate([part[name].to_numpy() for part in parts]) for name in columns)
+    if np.isnan(value).any() or not (
+        1 <= feature.min() <= feature.max() <= shape[0] and 1 <= cell.min() <= cell.max() <= shape[1]
+    ):
+        raise InputError(f"{matrix} has lines that are no value of the {shape[0]} features and {shape[1]} cells; get it anew")
+    return sp.csr_array((value, (cell - 1, feature - 1)), shape=shape[::-1])
 
 
 def _of_type(source: str, kinds: pd.Series, name: str | None) -> np.ndarray:
