@@ -170,6 +170,18 @@ def test_differential_features_agree_with_brute_force(given, model, groups, tabl
     assert differential_features(model, given, groups.where(groups == name).cat.remove_unused_categories()).empty
 
 
+def test_of_a_large_cluster_some_cells_stand_for_all(given, model, groups, table):
+    some = differential_features(model, given, groups, most_cells=30)
+    assert list(some["n_cells"]) == list(table["n_cells"])
+    assert (some["n_cells"] > 30).any()
+    counted = some["probability"] * some["n_cells"].clip(upper=30)
+    np.testing.assert_allclose(counted, counted.round(), atol=1e-6)
+    key = ["modality", "group", "feature"]
+    ours, exact = (t.set_index(key).sort_index() for t in (some, table))
+    assert np.corrcoef(ours["difference"], exact["difference"])[0, 1] > 0.95
+    np.testing.assert_allclose(ours["mean_reference"].mean(), exact["mean_reference"].mean(), rtol=0.05)
+
+
 def test_cells_are_joined_by_id(given, model, groups, table, rng):
     order = rng.permutation(len(given.cells))
     shuffled, mixed = given.take(order), groups.iloc[rng.permutation(len(groups))]

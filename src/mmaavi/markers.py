@@ -55,12 +55,14 @@ def clusters(responsibilities: np.ndarray, labels: pd.DataFrame, smallest: int =
 
 
 @torch.no_grad()
-def differential_features(model: MMAAVI, mosaic: Mosaic, groups: pd.Series, delta: float = 0.25) -> pd.DataFrame:
+def differential_features(
+    model: MMAAVI, mosaic: Mosaic, groups: pd.Series, delta: float = 0.25, most_cells: int = 5000
+) -> pd.DataFrame:
     """Features of all modalities that tell the cells of a cluster from the mean of all other clusters' cells.
 
     :func:`mmaavi.differential.differential` takes the other cells one by one: where they are of many kinds, hardly any feature
     of a cluster lies above, or below, nearly all of them. Here each cell of the cluster, as it is decoded, is compared with the
-    mean of the others. No draws are made.
+    mean of the others.
 
     Parameters
     ----------
@@ -72,6 +74,8 @@ def differential_features(model: MMAAVI, mosaic: Mosaic, groups: pd.Series, delt
         As :func:`clusters` gives it; cells without a cluster are left out.
     delta
         Least difference that counts, in the table's ``unit``.
+    most_cells
+        Of a cluster, that are decoded; of a larger one, so many that are drawn.
 
     Returns
     -------
@@ -83,14 +87,18 @@ def differential_features(model: MMAAVI, mosaic: Mosaic, groups: pd.Series, delt
     if len(names) < 2:
         return pd.DataFrame(columns=DIFFERENTIAL)
     states = torch.tensor(model.embed(mosaic)["X_mmaavi"], device=model.device)
-    parts = [states[torch.tensor(codes == k, device=model.device)] for k in range(len(names))]
-    n = np.array([len(part) for part in parts])
+    rng = np.random.default_rng(0)
+    cells = [np.sort(rng.permutation(np.flatnonzero(codes == k))[:most_cells]) for k in range(len(names))]
+    parts = [states[torch.tensor(rows, device=model.device)] for rows in cells]
+    n_cells, n = (np.array(sizes) for sizes in (np.bincount(codes[codes >= 0], minlength=len(names)), [len(p) for p in parts]))
+    share = n_cells / n_cells.sum()
     tables = []
     for m in mosaic.modalities:
         plain, small = mosaic.likelihood_of(m) == "normal", PSEUDO_SHARE * model.scaling[m].depth  # as in differential.py
-        total = torch.stack([sum(a.double().sum(dim=0) for a in _decoded(model, part, m)) for part in parts])
+        mean = torch.stack([sum(a.double().sum(dim=0) for a in _decoded(model, part, m)) / len(part) for part in parts])
+        overall = sum(w * row for w, row in zip(share, mean, strict=True))
         for k, part in enumerate(parts):
-            rest = (total.sum(dim=0) - total[k]) / (n.sum() - n[k])
+            rest = (overall - share[k] * mean[k]) / (1 - share[k])
             sums = torch.zeros(3, len(rest), dtype=torch.float64, device=rest.device)
             for a in _decoded(model, part, m):
                 change = a - rest if plain else ((a + small) / (rest + small)).log2()
@@ -100,7 +108,7 @@ def differential_features(model: MMAAVI, mosaic: Mosaic, groups: pd.Series, delt
             at_most = np.clip(probability, 0.5 / n[k], 1 - 0.5 / n[k])  # as many cells cannot say more
             columns = {
                 "feature": model.features[m],
-                "mean_group": (total[k] / n[k]).cpu().numpy(),
+                "mean_group": mean[k].cpu().numpy(),
                 "mean_reference": rest.cpu().numpy(),
                 "difference": difference,
                 "probability": probability,
@@ -109,7 +117,7 @@ def differential_features(model: MMAAVI, mosaic: Mosaic, groups: pd.Series, delt
             table = pd.DataFrame(columns).sort_values("probability", ascending=False, kind="stable")
             table["fdr"] = np.cumsum(1 - table["probability"].to_numpy()) / np.arange(1, len(table) + 1)
             unit = "difference" if plain else "log2 fold change"
-            tables.append(table.assign(modality=m, group=names[k], n_cells=n[k], reference=REST_MEAN, unit=unit))
+            tables.append(table.assign(modality=m, group=names[k], n_cells=n_cells[k], reference=REST_MEAN, unit=unit))
     return pd.concat(tables, ignore_index=True)[DIFFERENTIAL]
 
 

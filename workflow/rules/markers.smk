@@ -5,6 +5,7 @@ MARKERS = {
     "fdr": 0.05,
     "n_null": 200,  # times that links are exchanged at random
     "within": 100_000,  # bases between a gene and a peak that may be linked
+    "most_cells": 5000,  # of a cluster, that are decoded
     "in_volcano": 4,  # clusters
     "most_clusters": 12,  # in the other figures
     "n_markers": 3,  # of each cluster and modality in the dot plot

@@ -28,7 +28,7 @@ model = MMAAVI.load(snakemake.input.model)
 
 groups = clusters(adata.obsm["mmaavi_c"], labels, asked["smallest"])
 logging.info("%d cells lie in clusters of fewer than %d cells and are left out", groups.isna().sum(), asked["smallest"])
-table = differential_features(model, mosaic, groups, asked["delta"])
+table = differential_features(model, mosaic, groups, asked["delta"], asked["most_cells"])
 rng = np.random.default_rng(int(snakemake.wildcards.seed))
 tables = {
     "differential": table,
