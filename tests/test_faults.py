@@ -21,13 +21,15 @@ import anndata as ad
 import mudata as md
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from given import write_good
 from published import serving
 from test_workflow import copy_project, snakemake, succeed
 
 from mmaavi.embedding import read_run
-from mmaavi.errors import DamagedFile
+from mmaavi.errors import DamagedFile, InputError
 from mmaavi.mosaic import load
+from mmaavi.stored import Aside
 
 CONFIG = """
 datasets: [demo]
@@ -229,6 +231,14 @@ def test_disks_that_are_full_or_read_only_leave_nothing_half_written(project):
         assert (project / EMBEDDING).read_bytes() == before
         remount("rw")
         succeed(project, SCORES, OTHER_SCORES, *OPTIONS)
+
+
+def test_counts_that_are_put_aside_on_a_full_disk_are_refused(tmp_path, rng):
+    with disk(tmp_path / "small", "size=1m"):
+        block = sp.csr_array(rng.poisson(1.0, (50, 1000)).astype(np.float32))
+        aside = Aside(tmp_path / "small", 0)
+        with pytest.raises(InputError, match="counts.h5, where counts are put .* make room there, or give this job more memory"):
+            aside.gather([block] * 20, 1000)
 
 
 def test_a_clock_that_was_set_back_is_said_and_the_work_is_finished(integrated):

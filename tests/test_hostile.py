@@ -6,11 +6,13 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import anndata as ad
+import h5py
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import yaml
-from given import refuse
+from given import refuse, run
 from published import parts, write_10x_folder
 
 from mmaavi.archives import extract
@@ -82,6 +84,59 @@ def test_bad_npz(tmp_path, spoil, message):
     spoil(tmp_path / "x.npz")
     with_input(tmp_path, {"reader": "npz", "counts": "x.npz", "features": "genes.txt", "cells": "cells.csv"})
     refuse(tmp_path, f"x.npz .*{message}|x.npz {message}")
+
+
+def write_h5mu(file: h5py.File) -> None:
+    x = ad.AnnData(sp.csr_matrix(np.eye(3, dtype=np.float32)))
+    x.obs_names, x.var_names = list("abc"), list("xyz")
+    ad.io.write_elem(file, "mod/rna", x)
+    ad.io.write_elem(file, "mod/rna/layers/raw", x.X)
+
+
+def write_hdf5(file: h5py.File) -> None:
+    file["matrix/data"] = np.eye(3)
+    for name in ("features", "barcodes"):
+        file[f"matrix/{name}"] = list("abc")
+
+
+def write_10x_h5(file: h5py.File) -> None:
+    x = sp.csr_matrix(np.eye(3, dtype=int))
+    content = {"data": x.data, "indices": x.indices, "indptr": x.indptr, "shape": [3, 3], "barcodes": list("abc")}
+    content |= {"features/name": list("xyz"), "features/feature_type": ["Gene Expression"] * 3}
+    for name, values in content.items():
+        file[f"matrix/{name}"] = values
+
+
+HDF5 = {
+    "h5mu": (write_h5mu, {}, ["mod", "mod/rna", "mod/rna/X", "mod/rna/obs", "mod/rna/X/data"]),
+    "layer": (write_h5mu, {"reader": "h5mu", "layer": "raw"}, ["mod/rna/layers", "mod/rna/layers/raw"]),
+    "hdf5": (write_hdf5, {}, ["matrix", "matrix/data", "matrix/features"]),
+    "10x_h5": (write_10x_h5, {}, ["matrix", "matrix/shape", "matrix/data", "matrix/features", "matrix/features/name"]),
+}
+INSTEAD = {
+    "another file": lambda file, name: h5py.ExternalLink("good.h5", name),
+    "a number": lambda file, name: 7,
+    "text": lambda file, name: ["a", "b"],
+    "nothing": lambda file, name: h5py.Empty("f4"),
+    "a group": lambda file, name: file.create_group("aside"),
+    "a cube": lambda file, name: np.zeros((2, 2, 2)),
+}
+
+
+@pytest.mark.parametrize("instead", INSTEAD)
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, (_, _, names) in HDF5.items() for name in names])
+def test_hdf5_files_in_which_something_else_lies(tmp_path, kind, name, instead):
+    write, entry, _ = HDF5[kind]
+    for file_name in ("x.h5", "good.h5"):
+        with h5py.File(tmp_path / file_name, "w") as file:
+            write(file)
+    with_input(tmp_path, {"reader": kind, "counts": "x.h5"} | entry)
+    run(tmp_path)
+    (tmp_path / "mosaic.h5mu").unlink()
+    with h5py.File(tmp_path / "x.h5", "a") as file:
+        del file[name]
+        file[name] = INSTEAD[instead](file, name)
+    refuse(tmp_path, "x.h5: .* lies in another file" if instead == "another file" else "x.h5")
 
 
 def cut_off(folder: Path) -> None:

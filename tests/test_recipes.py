@@ -139,6 +139,7 @@ def test_of_very_many_values_an_even_share_of_each_batch_is_looked_at(mosaic, mo
     sizes, batch = np.diff(mosaic.counts["rna"].indptr), mosaic.obs["batch"].to_numpy()
     looked_at = []
     monkeypatch.setattr(variable_features, "MOST_ENTRIES", sizes[has].sum() // 3)
+    monkeypatch.setattr(variable_features, "FEWEST_CELLS", 5)
     monkeypatch.setattr(variable_features, "in_memory", lambda x: looked_at.append(x) or x)
     assert highly_variable(mosaic, "rna", "seurat", 10).sum() == 10
     share = variable_features._even_share(mosaic, "rna")
@@ -147,6 +148,10 @@ def test_of_very_many_values_an_even_share_of_each_batch_is_looked_at(mosaic, mo
     for b in np.unique(batch[has]):
         assert 0 <= (batch[share] == b).sum() - (batch[has] == b).sum() / 3 <= 1
     assert abs(looked_at[0].nnz - sizes[has].sum() / 3) < 0.1 * sizes[has].sum() / 3
+    monkeypatch.setattr(variable_features, "FEWEST_CELLS", 60)
+    share = variable_features._even_share(mosaic, "rna")
+    for b in np.unique(batch[has]):
+        assert (batch[share] == b).sum() == max(60, np.ceil((batch[has] == b).sum() / 3))
 
 
 def test_selection_reads_visible_values_alone(folder):

@@ -63,7 +63,7 @@ class Checkpoint:
         self.asked_to_end = True
 
     def write_if_due(self, history: list[dict], draws: Tensor, steps: list[Tensor], names: list[str]) -> None:
-        """To be called between steps.
+        """To be called between steps, and after a validation.
 
         Parameters
         ----------
@@ -128,8 +128,3 @@ class Checkpoint:
             "the training goes on from %s, step %d of epoch %d", self.path, len(state["steps"]), len(state["history"]) // 2
         )
         return state["history"], state["steps"], state["names"]
-
-    def remove(self) -> None:
-        """The training is done."""
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)

@@ -80,7 +80,7 @@ class MMAAVI:
         progress
             Show a progress bar on a terminal.
         checkpoint
-            File from which a training that was stopped goes on; see :func:`mmaavi.train.train`.
+            File from which a training that was stopped goes on; it stays there. See :func:`mmaavi.train.train`.
 
         Raises
         ------

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pandas as pd
@@ -36,17 +36,23 @@ def reading(path: str | Path) -> Iterator[None]:
         raise DamagedFile(path, error) from error
 
 
-def date_now(*folders: str | Path) -> int:
+def bring_to_present(*folders: str | Path) -> int:
     """Give files that are dated in the future, as after a clock was set back, the present time, in their order; how many.
 
-    Snakemake takes no output that is older than an input.
+    Snakemake takes no output that is older than an input. Files that are another user's, or gone meanwhile, are passed over.
     """
-    now = time.time_ns()
-    files = [path for folder in folders for path in Path(folder).rglob("*")]
-    ahead = sorted((path for path in files if path.lstat().st_mtime_ns > now), key=lambda path: path.lstat().st_mtime_ns)
-    for n, path in enumerate(ahead):
-        os.utime(path, ns=(now + n, now + n), follow_symlinks=False)
-    return len(ahead)
+    now, dates = time.time_ns(), {}
+    for path in (path for folder in folders for path in Path(folder).rglob("*")):
+        with suppress(OSError):
+            dates[path] = path.lstat().st_mtime_ns
+    ahead = {date: now + n for n, date in enumerate(sorted({date for date in dates.values() if date > now}))}
+    n_brought = 0
+    for path, date in dates.items():
+        if date in ahead:
+            with suppress(OSError):
+                os.utime(path, ns=(ahead[date], ahead[date]), follow_symlinks=False)
+                n_brought += 1
+    return n_brought
 
 
 def write_table(table: pd.DataFrame, path: str | Path, **options) -> None:

@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 from .errors import InputError, listing, nearest
 from .files import reading, replacing
-from .stored import BYTES_AN_ENTRY, Counts, StoredCounts, in_memory, row_blocks, spread_rows, write_blocks
+from .stored import BYTES_AN_ENTRY, UNCACHED, Counts, StoredCounts, in_memory, row_blocks, spread_rows, write_blocks
 
 md.set_options(pull_on_update=False)
 
@@ -187,7 +187,7 @@ class Mosaic:
                 mdata.varp[guidance_key] = sp.csr_matrix(self.guidance)
             with replacing(path) as partial:
                 mdata.write_h5mu(partial)
-                with h5py.File(partial, "r+") as file:
+                with h5py.File(partial, "r+", rdcc_nbytes=UNCACHED) as file:
                     for node, values in on_disk.items():
                         write_blocks((block for _, block in row_blocks(values)), file[node], "X")
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 BLOCK_ENTRIES = 2**24  # of a block of rows: 128 MiB as a CSR matrix
 LARGEST_GAP = 3  # rows
 READ_GIB = 2  # of a training's counts: a mosaic of more stays on disk where it is only looked at
-BYTES_HELD = 8  # by an entry in memory: float32 and its column
+BYTES_HELD = 16  # by an entry in memory: float32 and its column, twice while blocks are joined
+UNCACHED = 0  # bytes of HDF5's cache: what it cannot write when it closes a dataset, it only warns of
 BYTES_AN_ENTRY = 32  # of counts in a training: the mosaic's own, and two copies on the device, as counts and as inputs
 
 
@@ -154,6 +155,7 @@ def write_blocks(blocks: Iterable[sp.csr_array], group: h5py.Group, name: str) -
             ad.io.write_elem(group, name, sp.csr_matrix(block), dataset_kwargs={"indptr_dtype": np.int64})
         else:
             ad.io.sparse_dataset(group[name]).append(sp.csr_matrix(block))
+        group.file.flush()  # what does not fit on the disk is an error now, and not a warning when the file is closed
     return ad.io.sparse_dataset(group[name])
 
 
@@ -183,16 +185,17 @@ class Aside:
 
     def __init__(self, folder: str | Path, memory_gib: float):
         self._left = memory_gib * 2**30 / BYTES_HELD
-        self._file = h5py.File(Path(folder) / "counts.h5", "w")
+        self._file = h5py.File(Path(folder) / "counts.h5", "w", rdcc_nbytes=UNCACHED)
 
     def gather(self, blocks: Iterable[sp.csr_array], n_columns: int) -> sp.csr_matrix | CSRDataset:
         """Blocks of rows below each other: in memory, or in the file once they are too much beside those before."""
-        held, blocks = [], iter(blocks)
+        held, n_held, blocks = [], 0, iter(blocks)
         for block in blocks:
             held.append(block)
-            self._left -= block.nnz
-            if self._left < 0:
+            n_held += block.nnz
+            if n_held > self._left:
                 return self._write(chain(held, blocks))
+        self._left -= n_held
         return stacked(held, n_columns)
 
     def stack(self, parts: list[tuple[sp.csr_matrix | CSRDataset, np.ndarray]]) -> CSRDataset:
@@ -207,8 +210,8 @@ class Aside:
     def _write(self, blocks: Iterable[sp.csr_array]) -> CSRDataset:
         try:
             return write_blocks(blocks, self._file, str(len(self._file)))
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # by h5py
             raise InputError(
-                f"{self._file.filename}, where counts are put that are too many in memory, cannot be written ({error}); make "
-                "room there, or give this job more memory"
+                f"{self._file.filename}, where counts are put that are too many in memory, cannot be written "
+                f"({' '.join(str(error).split())}); make room there, or give this job more memory"
             ) from error

@@ -76,7 +76,7 @@ def train(
         Show a progress bar on a terminal.
     checkpoint
         File that holds the state of the training, written twice a minute and at SIGTERM. Where it exists, training goes on from
-        there, with the same losses as if it had never been stopped; it is removed at the end.
+        there, with the same losses as if it had never been stopped. It is for the caller to remove, once the results are safe.
 
     Returns
     -------
@@ -135,7 +135,6 @@ def train(
         model.load_state_dict(schedule.best_state)
     model.zero_grad(set_to_none=True)
     model.eval()
-    state.remove()
     return history
 
 

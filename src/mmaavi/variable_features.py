@@ -12,6 +12,7 @@ from .normalisation import log_normalised, median_depth
 from .stored import in_memory, row_sizes
 
 FEWEST = 2
+FEWEST_CELLS = 1000
 MOST_ENTRIES = 2**26  # that are looked at: 512 MiB, of which scanpy makes copies
 NO_COUNTS = frozenset({"normal", "zero_inflated_log_normal"})
 
@@ -72,13 +73,16 @@ def highly_variable(mosaic: Mosaic, modality: str, flavor: str, n_top: int | Non
 
 
 def _even_share(mosaic: Mosaic, modality: str) -> np.ndarray:
-    """Positions of the cells that have a modality, or of the same share of each batch, so that few enough values are held."""
+    """Positions of the cells that have a modality, or of the same share of each batch, so that few enough values are held.
+
+    Dispersions need some cells: of each batch at least a thousand, or all.
+    """
     has = np.flatnonzero(mosaic.measured[modality])
-    share = MOST_ENTRIES / max(row_sizes(mosaic.counts[modality][has]).sum(), 1)
+    share = MOST_ENTRIES / max(row_sizes(mosaic.counts[modality])[has].sum(), 1)
     if share >= 1:
         return has
     order = np.random.default_rng(0).permutation(has)
     batch = mosaic.obs["batch"].iloc[order]
     place_in_batch = batch.groupby(batch).cumcount().to_numpy()
-    n_kept = np.ceil(batch.map(batch.value_counts()) * share).to_numpy()
+    n_kept = np.maximum(np.ceil(batch.map(batch.value_counts()) * share), FEWEST_CELLS).to_numpy()
     return np.sort(order[place_in_batch < n_kept])

@@ -7,7 +7,7 @@ folder=$(realpath -m "$2")
 config=/etc/slurm/slurm.conf gpus=/etc/slurm/gres.conf
 
 start() {
-  [ ! -e "$config" ] || { echo "this machine has a SLURM already: $config" >&2; return 1; }
+  for file in "$config" "$gpus"; do [ ! -e "$file" ] || { echo "this machine has a SLURM already: $file" >&2; return 1; }; done
   mkdir -p "$folder"/{state,spool,log} /run/munge
   chown munge: /run/munge
   pgrep -x munged >/dev/null || { runuser -u munge -- munged --force && touch "$folder/munged"; }

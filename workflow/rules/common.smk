@@ -24,7 +24,7 @@ from mmaavi.experiments import (
     file_hash,
     labelled_runs,
 )
-from mmaavi.files import date_now
+from mmaavi.files import bring_to_present
 from mmaavi.settings import Settings
 
 SCHEMAS = ROOT / "workflow/schemas"

@@ -74,3 +74,5 @@ if result.embed and len(truth.cells):
             halves[modality] = pd.DataFrame(result.embed(cells), index=cells.cells)
 save_embedding(snakemake.output.embedding, mosaic, truth, result, halves, settings, cost)
 keep(result.history, imputation_scores(mosaic, truth, result))
+if "checkpoint" in can:
+    Path(can["checkpoint"]).unlink(missing_ok=True)

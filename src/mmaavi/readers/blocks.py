@@ -21,13 +21,29 @@ LARGEST_COMPRESSION = 5000  # deflate reaches 1,032; zstd on empty matrices some
 
 @contextmanager
 def readable(source: str) -> Iterator[None]:
-    """What h5py and anndata raise at a file that they cannot read ends in an InputError."""
+    """What is raised at a file that is not as it should be ends in an InputError.
+
+    Reading in blocks has one of its own within: what is raised where the blocks are put is no fault of the file.
+    """
     try:
         yield
-    except (OSError, KeyError, TypeError, RuntimeError, MemoryError, UnicodeDecodeError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # whatever h5py, anndata and numpy raise at contents that they do not expect
         raise InputError(
             f"{source} cannot be read ({type(error).__name__}: {error}); it may be cut off, or no HDF5 file: get it anew"
         ) from error
+
+
+def inside(source: str, node: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
+    """A member of an HDF5 group, by its name or path, that lies in the file itself; InputError for links to other files."""
+    for part in name.strip("/").split("/"):
+        if isinstance(node.get(part, getlink=True), h5py.ExternalLink):
+            raise InputError(
+                f"{source}: '{node.name.rstrip('/')}/{part}' lies in another file; give a file that holds its own data"
+            )
+        node = node[part]
+    return node
 
 
 def sound(source: str, node: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
@@ -38,14 +54,13 @@ def sound(source: str, node: h5py.Group, name: str) -> h5py.Group | h5py.Dataset
     InputError
         For links to other files, and sizes that cannot be true.
     """
-    link = node.get(name, getlink=True)
-    found = node[name] if not isinstance(link, h5py.ExternalLink) else None
+    found = inside(source, node, name)
     if isinstance(found, h5py.Group):
         for inner in found:
             sound(source, found, inner)
         return found
-    if found is None or found.external or found.is_virtual:
-        raise InputError(f"{source}: '{node.name.rstrip('/')}/{name}' lies in another file; give a file that holds its own data")
+    if found.external or found.is_virtual:
+        raise InputError(f"{source}: '{found.name}' lies in another file; give a file that holds its own data")
     if found.nbytes > LARGEST_COMPRESSION * node.file.id.get_filesize():
         raise InputError(f"{source}: '{found.name}' claims {found.nbytes:,} bytes, more than the file can hold; get it anew")
     return found
@@ -111,7 +126,7 @@ def compressed_blocks(
     if data.dtype.kind not in "iufb":
         raise InputError(f"{source}: '{node.name}' holds no numbers but {data.dtype}")
     keep = np.ones(n_columns, dtype=bool) if keep is None else keep
-    place = np.where(keep, np.cumsum(keep) - 1, -1)
+    place = np.where(keep, np.cumsum(keep) - 1, -1).astype(np.int32)
     start, n_kept = 0, int(keep.sum())
     while start < n_rows:
         stop = max(start + 1, int(np.searchsorted(indptr, indptr[start] + BLOCK_VALUES, side="right")) - 1)

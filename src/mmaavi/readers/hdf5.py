@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from ..errors import InputError, listing, nearest
 from ..stored import Gather, stacked
-from .blocks import dense_blocks, read_values, readable, sound
+from .blocks import dense_blocks, inside, read_values, readable, sound
 from .tables import with_names
 
 UCSC_COLUMNS = {"chromStart": "start", "chromEnd": "end"}
@@ -27,10 +27,11 @@ def opened(source: str, path) -> Iterator[h5py.File]:
 def read_hdf5(locate, gather: Gather, _modality: str, counts: str, group: str = "matrix") -> ad.AnnData:
     """HDF5 with ``<group>/{data, features, barcodes}``, data being a dense array of features x cells."""
     with opened(counts, locate(counts)) as file:
-        missing = {"data", "features", "barcodes"} - set(file.get(group, {}))
+        node = inside(counts, file, group) if group in file else {}
+        missing = {"data", "features", "barcodes"} - set(node)
         if missing:
             raise InputError(f"{counts} lacks {listing(f'{group}/{name}' for name in sorted(missing))}; {nearest(group, file)}")
-        data, features, barcodes = (sound(counts, file[group], name) for name in ("data", "features", "barcodes"))
+        data, features, barcodes = (sound(counts, node, name) for name in ("data", "features", "barcodes"))
         x = stacked(dense_blocks(counts, data), data.shape[-1])
         obs = pd.DataFrame(index=barcodes.asstr()[:])
         x = gather([sp.csr_array(x.T)], x.shape[0])
@@ -63,9 +64,10 @@ def read_h5mu(
     """One modality of a MuData file, by its ``name`` in it (by default, that of the modality)."""
     with opened(counts, locate(counts)) as file:
         name = modality if name is None else name
-        if name not in file.get("mod", {}):
-            raise InputError(f"{counts} has no modality '{name}'; {nearest(name, file.get('mod', {}))}")
-        return _read_anndata(counts, file["mod"][name], gather, layer, keep_features)
+        mod = inside(counts, file, "mod") if "mod" in file else {}
+        if name not in mod:
+            raise InputError(f"{counts} has no modality '{name}'; {nearest(name, mod)}")
+        return _read_anndata(counts, inside(counts, mod, name), gather, layer, keep_features)
 
 
 def _read_anndata(
@@ -90,11 +92,12 @@ def _read_anndata(
         if feature_type not in set(kinds):
             raise InputError(f"{source} has no features of the type '{feature_type}'; {nearest(feature_type, kinds.unique())}")
         keep &= (kinds == feature_type).to_numpy()
-    if layer is not None and layer not in node.get("layers", {}):
-        raise InputError(f"{source} has no layer '{layer}'; {nearest(layer, node.get('layers', {}))}")
+    layers = inside(source, node, "layers") if "layers" in node else {}
+    if layer is not None and layer not in layers:
+        raise InputError(f"{source} has no layer '{layer}'; {nearest(layer, layers)}")
     if layer is None and "X" not in node:
-        raise InputError(f"{source} has no values in X; name one of its layers with 'layer': {listing(node.get('layers', {}))}")
-    values = sound(source, node["layers"], layer) if layer else sound(source, node, "X")
+        raise InputError(f"{source} has no values in X; name one of its layers with 'layer': {listing(layers)}")
+    values = sound(source, layers, layer) if layer else sound(source, node, "X")
     x = read_values(source, values, (len(obs), len(var)), None if keep.all() else keep, gather)
     return ad.AnnData(x, obs=obs, var=var[keep].rename(columns=UCSC_COLUMNS))
 

@@ -33,7 +33,7 @@ def read_npz(
         x = sp.load_npz(path)  # without pickle
         x = x if x.format in ("csr", "csc") else x.tocsr()
         x.check_format()
-        if (np.diff(x.indptr) < 0).any():
+        if (x.indptr[1:] < x.indptr[:-1]).any():  # a difference may overflow
             raise ValueError("its rows end before they begin")
     except InputError:
         raise

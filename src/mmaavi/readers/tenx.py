@@ -12,7 +12,7 @@ from anndata.utils import make_index_unique
 
 from ..errors import InputError, listing, nearest
 from ..stored import Gather
-from .blocks import compressed_blocks, sound
+from .blocks import compressed_blocks, inside, sound
 from .hdf5 import opened
 from .tables import with_names
 
@@ -23,7 +23,7 @@ LINES = 2**22  # of a matrix at a time
 def read_10x_h5(locate, gather: Gather, _modality: str, counts: str, name: str | None = None) -> ad.AnnData:
     """One feature type of Cell Ranger's HDF5 (version 3 and later); features by symbol, made unique."""
     with opened(counts, locate(counts)) as file:
-        node = file.get("matrix", {})
+        node = inside(counts, file, "matrix") if "matrix" in file else {}
         missing = {"data", "indices", "indptr", "shape", "barcodes", "features"} - set(node)
         if missing:
             raise InputError(
@@ -32,7 +32,7 @@ def read_10x_h5(locate, gather: Gather, _modality: str, counts: str, name: str |
         features = sound(counts, node, "features")
         names, kinds = (pd.Series(features[k].asstr()[:]) for k in ("name", "feature_type"))
         barcodes = sound(counts, node, "barcodes").asstr()[:]
-        shape = tuple(int(n) for n in node["shape"][:])
+        shape = tuple(int(n) for n in sound(counts, node, "shape")[:])
         if shape != (len(names), len(barcodes)) or len(kinds) != len(names):
             raise InputError(f"{counts} claims {shape} features x cells, but names {len(names)} and {len(barcodes)}; get it anew")
         keep = _of_type(counts, kinds, name)
