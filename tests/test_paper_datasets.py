@@ -1,5 +1,6 @@
 """The paper's datasets: their configs as they are, on miniatures of the published files, and on what is at hand."""
 
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -8,6 +9,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT, SCHEMAS
 from published import ASSEMBLIES, serving, write_published
+from test_workflow import copy_project, planned
 
 from mmaavi import guidance, released, sources, summary
 from mmaavi.archives import extract
@@ -157,3 +159,10 @@ def test_every_source_of_the_paper_has_a_pinned_address_or_a_recorded_checksum()
     table = pd.DataFrame([{"dataset": n, "pinned": "sha256" in s or "git_blob" in s, "url": s["url"]} for n, s in rows])
     assert table.groupby("dataset")["pinned"].all()[["pbmc", "mop"]].all()
     assert table["url"].str.match(r"https?://").all()
+
+
+def test_the_readme_says_how_many_jobs_the_paper_takes(tmp_path):
+    said = re.search(r"for the paper's data \(([\d,]+) jobs", (ROOT / "readme.md").read_text())[1]
+    jobs = planned(copy_project(tmp_path), "--configfile", "config/paper.yaml")
+    assert sum(jobs.values()) == int(said.replace(",", ""))
+    assert jobs["integrate"] < 2000
