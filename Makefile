@@ -18,11 +18,12 @@ test: lint
 test-slurm: $(READY) # as root; starts a SLURM of one node; ten to twenty minutes
 	MMAAVI_TEST_SLURM=1 $(BIN)/pytest tests/slurm
 
-test-cloud: $(READY) # the profile for Kubernetes with a bucket that is played here; downloads its plugins, 340 MB
+test-cloud: $(READY) # the profile for Kubernetes with a bucket that is played here; two minutes; downloads its plugins, 340 MB
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target $(VENV)/cloud snakemake-executor-plugin-kubernetes==0.5.1 snakemake-storage-plugin-s3==0.3.6 'moto[server,s3]==5.*'
 	PYTHONPATH=$(VENV)/cloud MMAAVI_TEST_CLOUD=1 $(BIN)/pytest tests/cloud
 
 test-scale: $(READY) # 100,000 and 1,000,000 simulated cells from disk; half an hour, 7 GB there
+	MMAAVI_TEST_SCALE=1 $(BIN)/pytest tests/test_metrics.py
 	PYTHONPATH=src $(BIN)/python tests/benchmarks/scale.py --cells 100000 1000000 --epochs 1
 
 test-triton: $(READY) # what only a GPU runs, by Triton's interpreter; downloads Triton, 190 MB

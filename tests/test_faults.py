@@ -34,11 +34,11 @@ from mmaavi.stored import Aside
 CONFIG = """
 datasets: [demo]
 scenarios: {full: {n_cells: 300}}
-experiments: {mine: {methods: {pca: [default], shuffled: [default]}, seeds: [0]}}
+experiments: {mine: {methods: {pca: [default]}, seeds: [0]}}
 """
 MOSAIC = "results/demo/full/mosaic.h5mu"
 EMBEDDING = "results/demo/full/pca/default/seed0/embedding.h5ad"
-SCORES, OTHER_SCORES = (f"results/demo/full/{method}/default/seed0/scores.tsv" for method in ("pca", "shuffled"))
+SCORES = "results/demo/full/pca/default/seed0/scores.tsv"
 OPTIONS = ("--configfile", "mine.yaml", "--cores", "2")
 
 
@@ -146,7 +146,7 @@ def test_a_scoring_killed_with_the_workflow_is_done_again(integrated):
 
 def test_a_training_killed_with_the_workflow_goes_on_from_its_checkpoint(project):
     variant = "variants: {mmaavi: {default: {n_steps: 150, width: 32}}}\n"
-    (project / "mine.yaml").write_text(CONFIG.replace("pca: [default], shuffled: [default]", "mmaavi: [default]") + variant)
+    (project / "mine.yaml").write_text(CONFIG.replace("pca: [default]", "mmaavi: [default]") + variant)
     file = project / "src/mmaavi/checkpoint.py"
     file.write_text(file.read_text().replace("SECONDS_BETWEEN = 30", "SECONDS_BETWEEN = 0.5"))
     run = "demo/full/mmaavi/default/seed0"
@@ -198,7 +198,7 @@ def test_a_method_that_the_system_kills_for_memory_leaves_the_others_alone(proje
     greedy = (
         CONFIG.replace("methods: {", "methods: {greedy: [default], ") + "variants: {greedy: {default: {}}, pca: {default: {}}}\n"
     )
-    (project / "mine.yaml").write_text(greedy.replace(", shuffled: [default]", ""))
+    (project / "mine.yaml").write_text(greedy)
     targets = [SCORES, SCORES.replace("pca", "greedy")]
     fail(project, "--keep-going", *targets)
     assert (project / SCORES).is_file()
@@ -220,7 +220,7 @@ def disk(folder: Path, options: str):
 
 def test_disks_that_are_full_or_read_only_leave_nothing_half_written(project):
     with disk(project / "results", "size=600k") as remount:
-        text = fail(project, SCORES, OTHER_SCORES)
+        text = fail(project, SCORES)
         assert "No space left on device" in text or "no space" in text
         no_partial_files(project)
         remount("size=100m")
@@ -230,7 +230,7 @@ def test_disks_that_are_full_or_read_only_leave_nothing_half_written(project):
         assert "Read-only file system" in fail(project, SCORES)
         assert (project / EMBEDDING).read_bytes() == before
         remount("rw")
-        succeed(project, SCORES, OTHER_SCORES, *OPTIONS)
+        succeed(project, SCORES, *OPTIONS)
 
 
 def test_counts_that_are_put_aside_on_a_full_disk_are_refused(tmp_path, rng):

@@ -1,8 +1,12 @@
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
+from scib_metrics.nearest_neighbors import NeighborsResults
 from scipy.spatial.distance import cdist
 from sklearn.metrics import silhouette_score
+from sklearn.neighbors import NearestNeighbors
 
 from mmaavi import metrics
 from mmaavi.scores import AGGREGATES, BATCH, BIO, MOSAIC, summarise
@@ -123,11 +127,18 @@ def test_too_few_labelled_cells_are_said_so(rng):
     assert all(np.isnan(s.value) and "20 cells with a label are too few" in s.note for s in scores)
 
 
+def brute_force(x: np.ndarray, n_neighbors: int, random_state: int, n_jobs: int) -> NeighborsResults:
+    distances, indices = NearestNeighbors(n_neighbors=n_neighbors, algorithm="brute").fit(x).kneighbors(x)
+    return NeighborsResults(indices=indices, distances=distances)
+
+
 def test_many_cells_are_scored_by_a_sample_of_each_label_in_each_batch(rng, monkeypatch):
     labels = rng.choice(["a", "b", "c"], 3000, p=[0.7, 0.25, 0.05])
     batch = rng.choice(["x", "y"], 3000)
     x = rng.normal(size=(3000, 5)) + np.array([[{"a": 0.0, "b": 4.0, "c": 8.0}[label]] for label in labels])
     exact = metrics.neighbours(x, 20).indices
+    if "MMAAVI_TEST_SCALE" not in os.environ:  # a minute of compilation: make test-scale
+        monkeypatch.setattr(metrics, "pynndescent", brute_force)
     monkeypatch.setattr(metrics, "MOST_EXACT", 1000)
     monkeypatch.setattr(metrics, "N_SAMPLED", 400)
     part = metrics.sampled(labels, batch)

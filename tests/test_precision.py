@@ -86,7 +86,7 @@ def test_a_training_in_bfloat16_descends_as_one_in_float32(mosaic, monkeypatch):
     losses = {}
     for rounds in (True, False):
         monkeypatch.setattr(precision, "cpu_multiplies_bfloat16", lambda rounds=rounds: rounds)
-        model = MMAAVI(Settings(n_components=3, n_steps=60, minibatch_size=64), seed=0, device="cpu").fit(mosaic)
+        model = MMAAVI(Settings(n_components=3, n_steps=40, minibatch_size=64, width=64), seed=0, device="cpu").fit(mosaic)
         losses[rounds] = model.history.query("phase == 'validation'")["total"].to_numpy()
     assert not np.array_equal(losses[True], losses[False])
     np.testing.assert_allclose(losses[True][-1], losses[False][-1], rtol=1e-2)  # seeds differ by as much

@@ -161,11 +161,13 @@ def test_a_wrong_config_is_said_in_one_message(tmp_path, options, message):
 def test_quickstart_runs_on_real_data(mirror, tmp_path):
     folder = copy_project(tmp_path)
     config = (folder / "config/quickstart.yaml").read_text()
-    config = config.replace("seeds: [0, 1, 2]", "seeds: [0]").replace("      cell_type: [default]\n", "")
+    config = config.replace("seeds: [0, 1, 2]", "seeds: [0]").replace(
+        "      shuffled: [default]\n      cell_type: [default]\n", ""
+    )
     (folder / "config/quickstart.yaml").write_text(config)
     options = ("--configfile", "config/quickstart.yaml", "--config", f"mirror={mirror}")
     succeed(folder, *options, "--", "results/tables/summary.tsv")
     table = pd.read_csv(folder / "results/tables/summary.tsv", sep="\t").query("group == 'all' and metric == 'total'")
     total = table.set_index("method")["mean"]
     assert total["mmaavi"] > 0.70
-    assert total["mmaavi"] > total["pca"] > total["shuffled"]
+    assert total["mmaavi"] > total["pca"]
