@@ -4,6 +4,8 @@ import gzip
 import os
 import subprocess
 import sys
+from contextlib import closing
+from tempfile import TemporaryDirectory
 
 import anndata as ad
 import h5py
@@ -13,11 +15,13 @@ import pandas as pd
 import pytest
 import scanpy as sc
 import scipy.sparse as sp
+from anndata.abc import CSRDataset
 from conftest import ROOT
 from published import parts, write_10x_folder
 
 from mmaavi.errors import InputError
 from mmaavi.readers import read_part
+from mmaavi.stored import Aside
 
 
 @pytest.fixture
@@ -26,7 +30,13 @@ def given() -> dict[str, ad.AnnData]:
 
 
 def read(folder, reader: str, modality: str = "rna", **settings) -> ad.AnnData:
-    return read_part(lambda path: folder / path, modality, reader, **settings)
+    """What a reader gives, which is the same where counts are put aside."""
+    part = read_part(lambda path: folder / path, modality, reader, **settings)
+    with TemporaryDirectory() as name, closing(Aside(name, 0)) as aside:
+        beside = read_part(lambda path: folder / path, modality, reader, gather=aside.gather, **settings)
+        assert isinstance(beside.X, CSRDataset)
+        assert_same(ad.AnnData(beside.X[:], obs=beside.obs, var=beside.var), part)
+    return part
 
 
 def assert_same(part: ad.AnnData, expected: ad.AnnData) -> None:

@@ -174,7 +174,8 @@ class MMAAVI:
         """Expected values of a modality in each cell, measured there or not; float32 of shape (n_cells, G_m).
 
         Decoded from the posterior mean, as if in each batch of the training that has the modality, and averaged over those:
-        only parameters that were trained are used. ``depth`` is the library size, by default the training's median.
+        only parameters that were trained are used. ``depth`` is the library size, by default the training's median. The
+        values are dense: of very many cells, ask for some at a time (``mosaic.take``).
         """
         states = torch.tensor(self.embed(mosaic)["X_mmaavi"], device=self.device)
         return np.concatenate([self.decode(z, modality, depth).cpu().numpy() for z in states.split(CELLS_AT_ONCE)])
