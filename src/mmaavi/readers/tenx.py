@@ -1,6 +1,7 @@
 """Cell Ranger's outputs: one HDF5 file, or a folder of a matrix and its names. Both hold several feature types."""
 
 import gzip
+import io
 import zlib
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from .hdf5 import opened
 from .tables import with_names
 
 FOLDER_FILES = {"matrix": ("matrix.mtx",), "features": ("features.tsv", "genes.tsv"), "barcodes": ("barcodes.tsv",)}
-LINES = 2**22  # of a matrix at a time
+TEXT_AT_ONCE = 2**26  # bytes of a matrix; decoded before pandas sees them, whose parser may crash at what is no text
 
 
 def read_10x_h5(locate, gather: Gather, _modality: str, counts: str, name: str | None = None) -> ad.AnnData:
@@ -74,7 +75,7 @@ def folder_files(folder: Path, source: str) -> list[Path]:
 
 
 def _read_matrix(matrix: Path, shape: tuple[int, int]) -> sp.csr_array:
-    """A Matrix Market file of features x cells, as cells x features; by pandas: scipy's reader may crash at a spoiled one."""
+    """A Matrix Market file of features x cells, as cells x features; by pandas: scipy's reader may crash at a bad one."""
     opener = gzip.open if matrix.suffix == ".gz" else open
     with opener(matrix, "rt") as lines:
         kind = next(lines, "").split()
@@ -89,13 +90,10 @@ def _read_matrix(matrix: Path, shape: tuple[int, int]) -> sp.csr_array:
         if n_claimed > shape[0] * shape[1]:
             raise InputError(f"{matrix} claims {n_claimed} values, more than it can hold; get it anew")
         columns, parts, n_read = {"feature": np.int32, "cell": np.int32, "value": np.float32}, [], 0
-        for part in pd.read_csv(
-            lines, sep=r"\s+", header=None, names=list(columns), index_col=False, dtype=columns, chunksize=LINES
-        ):
+        while n_read <= n_claimed and (text := "".join(lines.readlines(TEXT_AT_ONCE))):
+            part = pd.read_csv(io.StringIO(text), sep=r"\s+", header=None, names=list(columns), index_col=False, dtype=columns)
             parts.append(part)
             n_read += len(part)
-            if n_read > n_claimed:
-                break
     if n_read != n_claimed:
         raise InputError(f"{matrix} claims {n_claimed} values, and has {'more' if n_read > n_claimed else n_read}; get it anew")
     if not n_read:
