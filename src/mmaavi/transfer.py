@@ -18,7 +18,7 @@ METRICS = {
     "transfer_balanced": "Balanced accuracy",
     "transfer_f1": "Macro F1",
     "transfer_auc": "AUC, one against rest",
-    "transfer_calibration": "Calibration error",
+    "transfer_calibration": "Calibration error (lower is better)",
 }
 
 

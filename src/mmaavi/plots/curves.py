@@ -4,11 +4,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from .style import COLOURS, named
+from .style import METHOD_COLOURS, colours_of, named
 from .words import in_words
 
 MOST_IN_A_ROW = 3
-MARKERS = "osD^vP*Xh<>dp"
+MOST_TICKS = 8
+MARKERS = "osD^vP*Xh<>dp"  # of methods
+LINES = ("-", "--", ":", "-.")  # of a method's variants
 
 
 def curves(table: pd.DataFrame, x_label: str, title: str, log_x: bool = False, log_y: tuple[str, ...] = ()) -> Figure:
@@ -31,6 +33,8 @@ def curves(table: pd.DataFrame, x_label: str, title: str, log_x: bool = False, l
     if table.empty:
         return in_words(title, "None of the methods was run here, or has scores.")
     names, panels = list(dict.fromkeys(table["name"])), list(dict.fromkeys(table["panel"]))
+    colours, methods = colours_of(table["method"], METHOD_COLOURS), list(dict.fromkeys([*METHOD_COLOURS, *table["method"]]))
+    method_of = dict(zip(table["name"], table["method"], strict=True))
     width = min(MOST_IN_A_ROW, len(panels))
     height = -(-len(panels) // width)
     figure = Figure(figsize=(2.7 * width + 0.3, 2.25 * height + 0.5 + 0.16 * len(names) / 3), layout="constrained")
@@ -38,15 +42,20 @@ def curves(table: pd.DataFrame, x_label: str, title: str, log_x: bool = False, l
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
     for axis, panel in zip(axes, panels, strict=False):
-        for i, name in enumerate(names):
+        for name in names:
             part = table[(table["panel"] == panel) & (table["name"] == name)].dropna(subset="mean").sort_values("x")
-            colour = COLOURS[i % len(COLOURS)]
-            axis.plot(part["x"], part["mean"], marker=MARKERS[i % len(MARKERS)], ms=4, lw=1.2, color=colour, label=name)
-            axis.fill_between(part["x"].to_numpy(float), part["low"], part["high"], color=colour, alpha=0.15, lw=0)
+            method = method_of[name]
+            variants = [other for other in names if method_of[other] == method]
+            line = {"color": colours[method], "ls": LINES[variants.index(name) % len(LINES)]}
+            axis.plot(
+                part["x"], part["mean"], marker=MARKERS[methods.index(method) % len(MARKERS)], ms=4, lw=1.2, label=name, **line
+            )
+            axis.fill_between(part["x"].to_numpy(float), part["low"], part["high"], color=colours[method], alpha=0.15, lw=0)
         axis.set_title(panel)
         axis.grid(lw=0.4, color="0.88")
         if log_x:
             axis.set_xscale("log")
+        if table["x"].nunique() <= MOST_TICKS:
             axis.set_xticks(sorted(table["x"].unique()))
             axis.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.0f}"))
             axis.xaxis.set_minor_locator(NullLocator())

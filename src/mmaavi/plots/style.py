@@ -49,6 +49,8 @@ METHOD_NAMES = {
     "shuffled": "Shuffled (lower bound)",
     "cell_type": "Cell types (upper bound)",
 }
+# A method keeps its colour in every figure; yellow is too light for a line.
+METHOD_COLOURS = dict(zip(METHOD_NAMES, (colour for colour in COLOURS if colour != "#F0E442"), strict=False))
 
 
 def save(figure: Figure, paths) -> None:
