@@ -10,7 +10,7 @@ from mmaavi import sources
 from mmaavi.configuration import read_config
 from mmaavi.dataset import prepare
 from mmaavi.errors import InputError
-from mmaavi.experiments import check_settings
+from mmaavi.experiments import check_assemblies, check_settings
 
 GOOD = """\
 title: Test
@@ -61,6 +61,7 @@ def run(folder: Path) -> None:
     known = sources.collect({"data": config}, {})
     located = sources.locations(config, folder / "data.yaml", known)
     check_settings({"data": config}, {})
+    check_assemblies({"data": config}, {})
     sources.input_files(config, located, known)
     prepare(config, {}, lambda path: folder / located[path], {}).mosaic.save(folder / "mosaic.h5mu")
 

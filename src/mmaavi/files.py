@@ -10,6 +10,9 @@ import pandas as pd
 
 from .errors import DamagedFile
 
+# How pandas is to read the numbers of a text from outside: as Python does. Its quicker ways crash at exponents of many digits.
+SAFE_NUMBERS = "round_trip"
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:

@@ -9,6 +9,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from .errors import InputError, listing, nearest
+from .files import SAFE_NUMBERS
 from .mosaic import Mosaic
 
 COORDINATES = ["chrom", "start", "end", "strand"]
@@ -24,7 +25,7 @@ def read_coordinates(path: str) -> pd.DataFrame:
     """
     plain = str(path).removesuffix(".gz")
     if plain.endswith(".bed"):
-        table = pd.read_csv(path, sep="\t", header=None, comment="#", dtype={0: str})
+        table = pd.read_csv(path, sep="\t", header=None, comment="#", dtype={0: str}, float_precision=SAFE_NUMBERS)
         if table.shape[1] < 5:
             raise InputError(f"{path} has {table.shape[1]} columns; expected chrom, start, end, name, [score,] strand")
         table = table[[0, 1, 2, 3, 4 if table.shape[1] == 5 else 5]]
@@ -35,7 +36,7 @@ def read_coordinates(path: str) -> pd.DataFrame:
         table["name"] = table["attributes"].str.extract(r'gene_name "([^"]+)"')[0]
         table["start"] -= 1  # GTF counts from 1, end included
     elif plain.endswith((".tsv", ".txt")):
-        table = pd.read_csv(path, sep="\t", comment="#", dtype={"chrom": str})
+        table = pd.read_csv(path, sep="\t", comment="#", dtype={"chrom": str}, float_precision=SAFE_NUMBERS)
         missing = {"name", *COORDINATES} - set(table.columns)
         if missing:
             raise InputError(f"{path} lacks the columns {listing(sorted(missing))}; {nearest('name', table.columns)}")

@@ -1,6 +1,7 @@
 """The guidance graph of a dataset config: one recipe for each pair of modalities."""
 
 import logging
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 
 from . import guidance, released
 from .errors import InputError, listing, nearest
+from .files import SAFE_NUMBERS
 from .mosaic import Mosaic
 from .readers import Locate
 
@@ -127,10 +129,10 @@ def read_edges(mosaic: Mosaic, source: str, target: str, recipe: dict, locate: L
     name = recipe["edges"]
     if name is None:
         raise InputError(f"the graph between '{source}' and '{target}' is of the kind 'file'; name the table with 'edges'")
-    plain = name.removesuffix(".gz")
+    plain, text = name.removesuffix(".gz"), {"source": str, "target": str}
     try:
-        table = pd.read_csv(locate(name), sep="," if plain.endswith(".csv") else "\t", dtype={"source": str, "target": str})
-    except (ValueError, OSError, EOFError) as error:
+        table = pd.read_csv(locate(name), sep="," if plain.endswith(".csv") else "\t", dtype=text, float_precision=SAFE_NUMBERS)
+    except (ValueError, OSError, EOFError, zlib.error) as error:
         raise InputError(f"{name} cannot be read as a table of edges ({' '.join(str(error).split())})") from error
     missing = [column for column in ("source", "target") if column not in table]
     if missing:

@@ -14,6 +14,7 @@ import scipy.sparse as sp
 from anndata.abc import CSRDataset
 
 from ..errors import InputError, listing, nearest
+from ..files import SAFE_NUMBERS
 from ..stored import Gather, stacked
 from .blocks import LARGEST_COMPRESSION
 
@@ -67,7 +68,7 @@ def _rows(path: Path, source: str) -> Iterator[pd.DataFrame]:
     plain = path.with_suffix("") if path.suffix == ".gz" else path
     separator = "\t" if plain.suffix in (".tsv", ".txt") else ","
     try:
-        yield from pd.read_csv(path, sep=separator, index_col=0, chunksize=ROWS, low_memory=False)
+        yield from pd.read_csv(path, sep=separator, index_col=0, chunksize=ROWS, low_memory=False, float_precision=SAFE_NUMBERS)
     except (ValueError, OSError, EOFError, zlib.error) as error:  # pandas' own errors are ValueErrors
         raise InputError(f"{source} cannot be read as a table ({' '.join(str(error).split())}); get it anew") from error
 

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from anndata.utils import make_index_unique
 
 from ..errors import InputError, listing, nearest
+from ..files import SAFE_NUMBERS
 from ..stored import Gather
 from .blocks import compressed_blocks, inside, sound
 from .hdf5 import opened
@@ -89,9 +90,10 @@ def _read_matrix(matrix: Path, shape: tuple[int, int]) -> sp.csr_array:
         n_claimed = int(sizes[2])
         if n_claimed > shape[0] * shape[1]:
             raise InputError(f"{matrix} claims {n_claimed} values, more than it can hold; get it anew")
+        options = {"sep": r"\s+", "float_precision": SAFE_NUMBERS}
         columns, parts, n_read = {"feature": np.int32, "cell": np.int32, "value": np.float32}, [], 0
         while n_read <= n_claimed and (text := "".join(lines.readlines(TEXT_AT_ONCE))):
-            part = pd.read_csv(io.StringIO(text), sep=r"\s+", header=None, names=list(columns), index_col=False, dtype=columns)
+            part = pd.read_csv(io.StringIO(text), header=None, names=list(columns), index_col=False, dtype=columns, **options)
             parts.append(part)
             n_read += len(part)
     if n_read != n_claimed:
