@@ -12,6 +12,7 @@ import safetensors.numpy
 import safetensors.torch
 import scipy.sparse as sp
 
+from . import __version__
 from .errors import InputError
 from .features import Scaling
 from .files import replacing
@@ -33,7 +34,7 @@ def save(model: "MMAAVI", folder: Path) -> None:
     arrays |= {"graph.indptr": graph.indptr, "graph.indices": graph.indices, "graph.data": graph.data.astype(np.float32)}
     about = {
         "format": FORMAT,
-        "versions": {name: version(name) for name in LIBRARIES},
+        "versions": {"mmaavi": __version__, **{name: version(name) for name in LIBRARIES}},
         "settings": asdict(model.settings),
         "seed": model.seed,
         "batches": model.batches,

@@ -9,6 +9,7 @@ import pandas as pd
 import psutil
 import torch
 
+from mmaavi import __version__
 from mmaavi.analyses import RUN, of_runs
 from mmaavi.files import replacing
 from mmaavi.logs import log_to
@@ -27,6 +28,7 @@ machine = {
     "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
     "GPU": ", ".join(gpus) or "none",
     "Python": platform.python_version(),
+    "mmaavi": __version__,
     **{name: version(name) for name in LIBRARIES},
 }
 template = jinja2.Environment(autoescape=True).from_string(Path(snakemake.params.template).read_text())
