@@ -79,7 +79,7 @@ def _read_matrix(matrix: Path, shape: tuple[int, int]) -> sp.csr_array:
     """A Matrix Market file of features x cells, as cells x features; by pandas: scipy's reader may crash at a bad one."""
     opener = gzip.open if matrix.suffix == ".gz" else open
     with opener(matrix, "rt") as lines:
-        kind = next(lines, "").split()
+        kind = next(lines, "").lower().split()
         if kind[2:] not in (["coordinate", "integer", "general"], ["coordinate", "real", "general"]):
             raise InputError(f"{matrix} is no Matrix Market file of numbers by coordinates ({' '.join(kind)[:60]}); get it anew")
         sizes = next((line.split() for line in lines if not line.startswith("%")), [])
