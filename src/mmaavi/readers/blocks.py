@@ -46,6 +46,11 @@ def inside(source: str, node: h5py.Group, name: str) -> h5py.Group | h5py.Datase
     return node
 
 
+def group_inside(source: str, node: h5py.Group, name: str) -> h5py.Group | dict:
+    """As :func:`inside`, for what may be missing: an empty group then."""
+    return inside(source, node, name) if name in node else {}
+
+
 def sound(source: str, node: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
     """A member of an HDF5 group that lies in the file itself and is no larger than the file can hold.
 

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 
 from ..errors import InputError, listing, nearest
 from ..stored import Gather, stacked
-from .blocks import dense_blocks, inside, read_values, readable, sound
+from .blocks import dense_blocks, group_inside, inside, read_values, readable, sound
 from .tables import with_names
 
 UCSC_COLUMNS = {"chromStart": "start", "chromEnd": "end"}
@@ -27,7 +27,7 @@ def opened(source: str, path) -> Iterator[h5py.File]:
 def read_hdf5(locate, gather: Gather, _modality: str, counts: str, group: str = "matrix") -> ad.AnnData:
     """HDF5 with ``<group>/{data, features, barcodes}``, data being a dense array of features x cells."""
     with opened(counts, locate(counts)) as file:
-        node = inside(counts, file, group) if group in file else {}
+        node = group_inside(counts, file, group)
         missing = {"data", "features", "barcodes"} - set(node)
         if missing:
             raise InputError(f"{counts} lacks {listing(f'{group}/{name}' for name in sorted(missing))}; {nearest(group, file)}")
@@ -64,7 +64,7 @@ def read_h5mu(
     """One modality of a MuData file, by its ``name`` in it (by default, that of the modality)."""
     with opened(counts, locate(counts)) as file:
         name = modality if name is None else name
-        mod = inside(counts, file, "mod") if "mod" in file else {}
+        mod = group_inside(counts, file, "mod")
         if name not in mod:
             raise InputError(f"{counts} has no modality '{name}'; {nearest(name, mod)}")
         return _read_anndata(counts, inside(counts, mod, name), gather, layer, keep_features)
@@ -92,7 +92,7 @@ def _read_anndata(
         if feature_type not in set(kinds):
             raise InputError(f"{source} has no features of the type '{feature_type}'; {nearest(feature_type, kinds.unique())}")
         keep &= (kinds == feature_type).to_numpy()
-    layers = inside(source, node, "layers") if "layers" in node else {}
+    layers = group_inside(source, node, "layers")
     if layer is not None and layer not in layers:
         raise InputError(f"{source} has no layer '{layer}'; {nearest(layer, layers)}")
     if layer is None and "X" not in node:

@@ -14,7 +14,7 @@ from anndata.utils import make_index_unique
 from ..errors import InputError, listing, nearest
 from ..files import SAFE_NUMBERS
 from ..stored import Gather
-from .blocks import compressed_blocks, inside, sound
+from .blocks import compressed_blocks, group_inside, sound
 from .hdf5 import opened
 from .tables import with_names
 
@@ -25,7 +25,7 @@ TEXT_AT_ONCE = 2**26  # bytes of a matrix; decoded before pandas sees them, whos
 def read_10x_h5(locate, gather: Gather, _modality: str, counts: str, name: str | None = None) -> ad.AnnData:
     """One feature type of Cell Ranger's HDF5 (version 3 and later); features by symbol, made unique."""
     with opened(counts, locate(counts)) as file:
-        node = inside(counts, file, "matrix") if "matrix" in file else {}
+        node = group_inside(counts, file, "matrix")
         missing = {"data", "indices", "indptr", "shape", "barcodes", "features"} - set(node)
         if missing:
             raise InputError(
