@@ -117,7 +117,7 @@ def row_sizes(x: Counts) -> np.ndarray:
 
 def row_blocks(x: Counts) -> Iterator[tuple[slice, sp.csr_array]]:
     """Consecutive rows, so many at a time that a block's entries take little memory."""
-    for rows in _slices(row_sizes(x)):
+    for rows in row_slices(row_sizes(x), BLOCK_ENTRIES):
         yield rows, in_memory(x[rows])
 
 
@@ -126,13 +126,13 @@ def cell_blocks(mosaic: "Mosaic") -> Iterator["Mosaic"]:
     if not mosaic.on_disk:
         yield mosaic
         return
-    for cells in _slices(sum(row_sizes(x) for x in mosaic.counts.values())):
+    for cells in row_slices(sum(row_sizes(x) for x in mosaic.counts.values()), BLOCK_ENTRIES):
         yield mosaic.take(np.arange(cells.start, cells.stop)).in_memory()
 
 
-def _slices(sizes: np.ndarray) -> Iterator[slice]:
-    """Of consecutive rows with so many entries each."""
-    block = np.concatenate([[0], np.cumsum(sizes)])[:-1] // BLOCK_ENTRIES
+def row_slices(sizes: np.ndarray, n_entries: int) -> Iterator[slice]:
+    """Of consecutive rows with ``sizes`` entries each, that have some ``n_entries`` together."""
+    block = np.concatenate([[0], np.cumsum(sizes)])[:-1] // n_entries
     edges = [*np.flatnonzero(np.diff(block, prepend=-1)).tolist(), len(sizes)]
     for start, stop in pairwise(edges):
         yield slice(start, stop)

@@ -1,8 +1,8 @@
 """Published file formats -> one AnnData of one modality. The dataset config says which reader reads what.
 
 A reader is called with ``locate``, which gives the file of a path in the config, with ``gather``, which takes in the matrix
-block by block, with the modality, and with the keys of the input. Of matrices that lie by cell (CSR, dense, Cell Ranger's HDF5,
-text) no more than a block is held beside what ``gather`` keeps; others are read whole.
+block by block, with the modality, and with the keys of the input. No more than a block is held beside what ``gather`` keeps, but
+of scipy's npz, which is read whole.
 """
 
 from collections.abc import Callable

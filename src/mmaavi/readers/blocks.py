@@ -13,7 +13,8 @@ import scipy.sparse as sp
 from anndata.abc import CSRDataset
 
 from ..errors import InputError
-from ..stored import Gather, stacked
+from ..stored import Gather
+from .turned import by_cell
 
 BLOCK_VALUES = 2**22  # at a time: 64 MiB with their positions
 LARGEST_COMPRESSION = 5000  # deflate reaches 1,032; zstd on empty matrices some thousands
@@ -87,7 +88,7 @@ def read_values(
     keep
         Boolean (n_features,), or None for all.
     gather
-        Takes the blocks in. A CSC matrix is one block.
+        Takes the blocks in.
     """
     n_kept = shape[1] if keep is None else int(keep.sum())
     kind = node.attrs.get("encoding-type", "array")
@@ -102,8 +103,9 @@ def read_values(
     if kind == "csr_matrix":
         return gather(compressed_blocks(source, node, *shape, keep=keep), n_kept)
     if kind == "csc_matrix":
-        by_feature = stacked(compressed_blocks(source, node, shape[1], shape[0]), shape[0])
-        return gather([sp.csr_array((by_feature if keep is None else by_feature[np.flatnonzero(keep)]).T)], n_kept)
+        chosen = slice(None) if keep is None else np.flatnonzero(keep)
+        blocks = by_cell(compressed_blocks(source, node, shape[1], shape[0]), shape[0])
+        return gather((block[:, chosen] for block in blocks), n_kept)
     raise InputError(f"{source}: '{node.name}' is a '{kind}'; expected a dense, csr or csc matrix")
 
 

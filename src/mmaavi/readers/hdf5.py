@@ -7,12 +7,12 @@ import anndata as ad
 import h5py
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 
 from ..errors import InputError, listing, nearest
-from ..stored import Gather, stacked
+from ..stored import Gather
 from .blocks import dense_blocks, group_inside, inside, read_values, readable, sound
 from .tables import with_names
+from .turned import by_cell
 
 UCSC_COLUMNS = {"chromStart": "start", "chromEnd": "end"}
 
@@ -32,9 +32,8 @@ def read_hdf5(locate, gather: Gather, _modality: str, counts: str, group: str = 
         if missing:
             raise InputError(f"{counts} lacks {listing(f'{group}/{name}' for name in sorted(missing))}; {nearest(group, file)}")
         data, features, barcodes = (sound(counts, node, name) for name in ("data", "features", "barcodes"))
-        x = stacked(dense_blocks(counts, data), data.shape[-1])
+        x = gather(by_cell(dense_blocks(counts, data), data.shape[-1]), data.shape[0])
         obs = pd.DataFrame(index=barcodes.asstr()[:])
-        x = gather([sp.csr_array(x.T)], x.shape[0])
         return with_names(counts, x, features.asstr()[:], obs, "the file contradicts itself: get it anew")
 
 

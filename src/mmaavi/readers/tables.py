@@ -15,8 +15,9 @@ from anndata.abc import CSRDataset
 
 from ..errors import InputError, listing, nearest
 from ..files import SAFE_NUMBERS
-from ..stored import Gather, stacked
+from ..stored import Gather
 from .blocks import LARGEST_COMPRESSION
+from .turned import by_cell
 
 ROWS = 500  # of a text matrix at a time
 
@@ -57,11 +58,11 @@ def read_csv(locate, gather: Gather, _modality: str, counts: str, features_in_ro
 
     columns = first.columns.astype(str)
     if features_in_rows:
-        by_feature = stacked(blocks(), len(columns))
-        x, index, columns = gather([sp.csr_array(by_feature.T)], len(names)), columns, pd.Index(names).astype(str)
+        of_cells = by_cell(blocks(), len(columns))  # all rows are known then
+        x, cells, features = gather(of_cells, len(names)), columns, pd.Index(names).astype(str)
     else:
-        x, index = gather(blocks(), len(columns)), pd.Index(names).astype(str)
-    return with_names(counts, x, columns, pd.DataFrame(index=index), "the file contradicts itself: get it anew")
+        x, cells, features = gather(blocks(), len(columns)), pd.Index(names).astype(str), columns
+    return with_names(counts, x, features, pd.DataFrame(index=cells), "the file contradicts itself: get it anew")
 
 
 def _rows(path: Path, source: str) -> Iterator[pd.DataFrame]:

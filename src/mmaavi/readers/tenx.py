@@ -3,6 +3,7 @@
 import gzip
 import io
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import anndata as ad
@@ -17,6 +18,7 @@ from ..stored import Gather
 from .blocks import compressed_blocks, group_inside, sound
 from .hdf5 import opened
 from .tables import with_names
+from .turned import summed
 
 FOLDER_FILES = {"matrix": ("matrix.mtx",), "features": ("features.tsv", "genes.tsv"), "barcodes": ("barcodes.tsv",)}
 TEXT_AT_ONCE = 2**26  # bytes of a matrix; decoded before pandas sees them, whose parser may crash at what is no text
@@ -50,14 +52,15 @@ def read_10x_mtx(locate, gather: Gather, _modality: str, counts: str, name: str 
         cells = pd.read_csv(barcodes, sep="\t", header=None, dtype=str)[0]
         kinds = table[2] if table.shape[1] > 2 else pd.Series("Gene Expression", index=table.index)
         keep = _of_type(counts, kinds, name)
-        x = _read_matrix(matrix, (len(table), len(cells)))[:, np.flatnonzero(keep)]
+        blocks = summed(_triplets(matrix, (len(table), len(cells))), len(cells))
     except InputError:
         raise
     except (ValueError, OSError, EOFError, KeyError, MemoryError, OverflowError, zlib.error) as error:
         raise InputError(
             f"{counts} cannot be read ({type(error).__name__}: {' '.join(str(error).split())}); get it anew"
         ) from error
-    return with_names(counts, gather([x], x.shape[1]), _unique(table[1][keep]), pd.DataFrame(index=cells), "get it anew")
+    x = gather((block[:, np.flatnonzero(keep)] for block in blocks), int(keep.sum()))
+    return with_names(counts, x, _unique(table[1][keep]), pd.DataFrame(index=cells), "get it anew")
 
 
 def folder_files(folder: Path, source: str) -> list[Path]:
@@ -75,8 +78,11 @@ def folder_files(folder: Path, source: str) -> list[Path]:
     return found
 
 
-def _read_matrix(matrix: Path, shape: tuple[int, int]) -> sp.csr_array:
-    """A Matrix Market file of features x cells, as cells x features; by pandas: scipy's reader may crash at a bad one."""
+def _triplets(matrix: Path, shape: tuple[int, int]) -> Iterator[sp.coo_array]:
+    """Some lines at a time of a Matrix Market file of features x cells, as cells x features.
+
+    They are read by pandas: scipy's reader may crash at a bad file.
+    """
     opener = gzip.open if matrix.suffix == ".gz" else open
     with opener(matrix, "rt") as lines:
         kind = next(lines, "").lower().split()
@@ -91,21 +97,20 @@ def _read_matrix(matrix: Path, shape: tuple[int, int]) -> sp.csr_array:
         if n_claimed > shape[0] * shape[1]:
             raise InputError(f"{matrix} claims {n_claimed} values, more than it can hold; get it anew")
         options = {"sep": r"\s+", "float_precision": SAFE_NUMBERS}
-        columns, parts, n_read = {"feature": np.int32, "cell": np.int32, "value": np.float32}, [], 0
+        yield sp.coo_array(shape[::-1], dtype=np.float32)  # there may be no values at all
+        columns, n_read = {"feature": np.int32, "cell": np.int32, "value": np.float32}, 0
         while n_read <= n_claimed and (text := "".join(lines.readlines(TEXT_AT_ONCE))):
             part = pd.read_csv(io.StringIO(text), header=None, names=list(columns), index_col=False, dtype=columns, **options)
-            parts.append(part)
+            if part["value"].isna().any() or not (
+                part["feature"].between(1, shape[0]).all() and part["cell"].between(1, shape[1]).all()
+            ):
+                raise InputError(
+                    f"{matrix} has lines that are no value of the {shape[0]} features and {shape[1]} cells; get it anew"
+                )
+            yield sp.coo_array((part["value"], (part["cell"] - 1, part["feature"] - 1)), shape=shape[::-1])
             n_read += len(part)
     if n_read != n_claimed:
         raise InputError(f"{matrix} claims {n_claimed} values, and has {'more' if n_read > n_claimed else n_read}; get it anew")
-    if not n_read:
-        return sp.csr_array(shape[::-1], dtype=np.float32)
-    feature, cell, value = (np.concatenate([part[name].to_numpy() for part in parts]) for name in columns)
-    if np.isnan(value).any() or not (
-        1 <= feature.min() <= feature.max() <= shape[0] and 1 <= cell.min() <= cell.max() <= shape[1]
-    ):
-        raise InputError(f"{matrix} has lines that are no value of the {shape[0]} features and {shape[1]} cells; get it anew")
-    return sp.csr_array((value, (cell - 1, feature - 1)), shape=shape[::-1])
 
 
 def _of_type(source: str, kinds: pd.Series, name: str | None) -> np.ndarray:
