@@ -102,6 +102,7 @@ def test_the_overview_names_what_was_run(project):
         "mmAAVI",
         "StabMap",
         "Machine and versions",
+        "not a checkout of git",
         "data:image/png",
         "Nothing: every run that is scored",
     ]:

@@ -165,11 +165,15 @@ def test_a_single_seed_has_no_interval_and_is_drawn():
 
 def test_the_ranking_counts_by_dataset_and_leaves_controls_out():
     one, two = tidy("one"), tidy("two", ("mmaavi",))
-    one.loc[(one["method"] == "pca") & (one["metric"] == "total"), "mean"] = 0.9
+    one.loc[(one["method"] == "pca") & (one["metric"] == "total"), ["mean", "n_seeds"]] = [0.9, 1]
     text = texts(ranking(pd.concat([one, two]), "Title"))
-    assert "0.900  #1" in text
+    assert "0.900  #1 *" in text
+    assert "#2 *" not in text
+    assert "no" not in text.split(" | ")
     assert "Cell types" not in text
     assert "1.0 of some" in text  # PCA, on one of two
+    declared = tidy("two", ("pca",)).assign(mean=np.nan, n_seeds=0)
+    assert "no" in texts(ranking(pd.concat([one, two, declared]), "Title")).split(" | ")
 
 
 def test_curves_have_a_line_for_each_method_and_a_panel_for_each_measure():
@@ -221,8 +225,10 @@ def test_transferred_labels_are_drawn_by_cell_id(labels, rng):
     text = texts(transfer_umap(layout, cells, "Title"))
     assert "labelled (5 cells)" in text
     both = cells[["truth", "predicted"]].dropna()
-    figure = confusion({"mmaavi": both}, "Title")
-    assert "mmAAVI" in texts(figure)
+    text = texts(confusion({"mmaavi": both}, "Title")).split(" | ")
+    assert "mmAAVI" in text
+    assert f"T ({(both['truth'] == 'T').sum()})" in text
+    assert "100" in text
     groups = pd.DataFrame({"method": ["mmaavi", "pca"], "variant": "default", "group": "all", "mean": [0.2, 0.7]})
     names = [t.get_text() for t in transfer_groups(groups, "Title").axes[0].get_yticklabels()]
     assert names == ["PCA, zero-filled", "mmAAVI"]  # the best first

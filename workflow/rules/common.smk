@@ -241,6 +241,11 @@ def citation_of(wildcards):
     return DATASETS[wildcards.dataset]["citation"]
 
 
+def citations():
+    """Of all datasets, each once."""
+    return list(dict.fromkeys(spec["citation"] for spec in DATASETS.values() if spec["citation"]))
+
+
 def explored_method(wildcards):
     """The name of the run that a page for exploring shows; umap.tsv lays out first seeds alone."""
     shown = [run for run in shown_runs(wildcards) if run.method == "mmaavi"]

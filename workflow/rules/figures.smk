@@ -76,6 +76,7 @@ rule figure_ranking:
     params:
         title="Total score and rank of each method",
         runs=[list(astuple(run)) for run in integrations()],
+        citations=citations(),
         code=script_hash("figure_ranking.py"),
     message:
         "Drawing the ranking"
@@ -86,6 +87,7 @@ rule figure_ranking:
 rule figure_table:
     input:
         scores="results/tables/scores.tsv",
+        labels="results/{dataset}/{scenario}/labels.tsv",
     output:
         svg="results/figures/{dataset}/{scenario}/table.svg",
         png=report(
@@ -116,6 +118,7 @@ rule figure_table:
 rule figure_scores:
     input:
         scores="results/tables/scores.tsv",
+        labels="results/{dataset}/{scenario}/labels.tsv",
     output:
         svg="results/figures/{dataset}/{scenario}/scores.svg",
         png=report(
@@ -224,6 +227,7 @@ rule figure_cost:
     threads: 1
     params:
         runs=[list(astuple(run)) for run in integrations()],
+        citations=citations(),
         code=script_hash("figure_cost.py"),
     message:
         "Drawing time and memory"

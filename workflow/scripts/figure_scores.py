@@ -3,6 +3,7 @@
 import pandas as pd
 
 from mmaavi.analyses import RUN, of_runs
+from mmaavi.embedding import read_labels
 from mmaavi.logs import log_to
 from mmaavi.plots.scores import score_panels
 from mmaavi.plots.style import save
@@ -10,5 +11,6 @@ from mmaavi.scores import summarise
 
 log_to(snakemake.log[0])
 scores = of_runs(pd.read_csv(snakemake.input.scores, sep="\t"), snakemake.params.runs)
+title = f"{snakemake.params.title}, {len(read_labels(snakemake.input.labels)):,} cells"
 summary = summarise(scores, [*RUN[:-1], "metric", "group"])
-save(score_panels(summary, scores, snakemake.params.title), snakemake.output)
+save(score_panels(summary, scores, title), snakemake.output)

@@ -1,6 +1,8 @@
 """The first page of the report: what was run, on what, the headline, and what was not run or failed."""
 
 import platform
+import shutil
+import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,6 +20,15 @@ from mmaavi.scores import summarise
 
 LIBRARIES = ("snakemake", "torch", "scanpy", "anndata", "mudata", "scib-metrics", "numpy", "pandas")
 
+
+def commit(folder: Path) -> str:
+    """Of the workflow that writes this page, marked where files of it were changed."""
+    if shutil.which("git") is None:
+        return "unknown: no git here"
+    done = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=folder, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown: not a checkout of git"
+
+
 log_to(snakemake.log[0])
 scores, cost = (pd.read_csv(snakemake.input[k], sep="\t") for k in ("scores", "cost"))
 summary = summarise(of_runs(scores, snakemake.params.runs), [*RUN[:-1], "metric", "group"])
@@ -29,6 +40,7 @@ machine = {
     "GPU": ", ".join(gpus) or "none",
     "Python": platform.python_version(),
     "mmaavi": __version__,
+    "commit": commit(Path(snakemake.params.template).parent),
     **{name: version(name) for name in LIBRARIES},
 }
 template = jinja2.Environment(autoescape=True).from_string(Path(snakemake.params.template).read_text())

@@ -82,6 +82,8 @@ def _bars(axis, mean: pd.Series, low: pd.Series, high: pd.Series, y: dict, colou
 def ranking(summary: pd.DataFrame, title: str) -> Figure:
     """Mean total of each method (rows) on each dataset (columns), its rank there, and the mean rank; controls are left out.
 
+    A single seed is marked; "no" where a method was asked for and gave none; empty where it was not asked for.
+
     Parameters
     ----------
     summary
@@ -91,7 +93,9 @@ def ranking(summary: pd.DataFrame, title: str) -> Figure:
     """
     table = named(summary[(summary["metric"] == "total") & (summary["group"] == "all") & ~summary["method"].isin(CONTROLS)])
     mosaic = table["dataset"] + np.where(table["scenario"] == "full", "", "\n" + table["scenario"])
-    total = table.assign(mosaic=mosaic).pivot_table(index="name", columns="mosaic", values="mean", sort=False)
+    table = table.assign(mosaic=mosaic)
+    total = table.pivot_table(index="name", columns="mosaic", values="mean", sort=False)
+    seeds = table.pivot_table(index="name", columns="mosaic", values="n_seeds", sort=False)
     rank = total.rank(ascending=False)
     mean_rank = rank.mean(axis=1)
     order = pd.DataFrame({"rank": mean_rank, "missing": rank.isna().sum(axis=1)}).sort_values(["missing", "rank"]).index
@@ -101,7 +105,10 @@ def ranking(summary: pd.DataFrame, title: str) -> Figure:
     image = axes[0].imshow(total, cmap="Blues", aspect="auto", vmin=total.min().min() - 0.1, vmax=1.0)
     for i, name in enumerate(order):
         for j, value in enumerate(total.loc[name]):
-            text = "-" if np.isnan(value) else f"{value:.3f}  #{rank.iloc[i, j]:.0f}"
+            n_seeds = seeds.loc[name].get(total.columns[j])
+            text = f"{value:.3f}  #{rank.iloc[i, j]:.0f}" + (" *" if n_seeds == 1 else "")
+            if np.isnan(value):
+                text = "" if np.isnan(n_seeds) else "no"
             ink = "white" if image.norm(value) > DARK else "black"
             weight = "bold" if rank.iloc[i, j] == 1 else "normal"
             axes[0].text(j, i, text, ha="center", va="center", fontsize=7, fontweight=weight, color=ink)
@@ -111,6 +118,7 @@ def ranking(summary: pd.DataFrame, title: str) -> Figure:
         )
     axes[0].set(xticks=range(total.shape[1]), xticklabels=total.columns, yticks=range(len(order)), yticklabels=order)
     axes[0].xaxis.tick_top()
+    axes[0].set_xlabel("* a single seed; no: not supported, not installed, or failed; empty: not run", fontsize=7)
     axes[1].set(xlim=(0, max(mean_rank.max(), 1) * 1.05), xticks=[])
     axes[1].set_title("mean rank\n(lower is better)", fontsize=7.5)
     for axis in axes:

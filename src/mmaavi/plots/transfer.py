@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from .style import MISSING, NO_COLOURS, colours_of, method_name, named
 from .words import in_words
 
+LEAST_SHOWN = 0.005  # of a label's cells: less would be 0%
 NEW = "#000000"  # components of the mixture that belong to no label
 
 
@@ -42,23 +43,24 @@ def transfer_groups(table: pd.DataFrame, title: str) -> Figure:
 
 
 def confusion(tables: dict[str, pd.DataFrame], title: str) -> Figure:
-    """Share of the cells of each label (rows) that got each label (columns), one panel a method.
+    """Share of the cells of each label (rows) that got each label (columns) in %, one panel a method.
 
     Parameters
     ----------
     tables
-        Method -> ``truth, predicted`` by cell id.
+        Method -> ``truth, predicted`` by cell id, of the same cells.
     title
         Of the figure.
     """
     if not tables:
         return in_words(title, "None of the methods was run here.")
     labels = sorted({name for table in tables.values() for name in pd.unique(table[["truth", "predicted"]].to_numpy().ravel())})
-    rows = sorted({name for table in tables.values() for name in table["truth"].unique()})
+    n_cells = next(iter(tables.values()))["truth"].value_counts().sort_index()
+    rows = list(n_cells.index)
     width = min(3, len(tables))
     height = -(-len(tables) // width)
-    side = 0.21 * len(labels) + 0.5
-    figure = Figure(figsize=(side * width + 1.9, (0.21 * len(rows) + 0.6) * height + 1.3), layout="constrained")
+    side = 0.25 * len(labels) + 0.4
+    figure = Figure(figsize=(side * width + 2.6, (0.21 * len(rows) + 0.6) * height + 1.3), layout="constrained")
     axes = figure.subplots(height, width, sharex=True, sharey=True, squeeze=False).ravel()
     for axis in axes[len(tables) :]:
         axis.set_visible(False)
@@ -66,13 +68,16 @@ def confusion(tables: dict[str, pd.DataFrame], title: str) -> Figure:
         share = pd.crosstab(table["truth"], table["predicted"], normalize="index").reindex(
             index=rows, columns=labels, fill_value=0
         )
-        last = axis is axes[len(tables) - 1]
-        options = {"xticklabels": True, "yticklabels": True, "cbar_kws": {"label": "share of the label's cells"}}
-        sns.heatmap(share, ax=axis, cmap="Blues", vmin=0, vmax=1, cbar=last, **options)
+        texts = share.map(lambda x: f"{100 * x:.0f}" if x >= LEAST_SHOWN else "")
+        options = {"xticklabels": True, "yticklabels": [f"{name} ({n:,})" for name, n in n_cells.items()]}
+        sns.heatmap(
+            share, ax=axis, cmap="Blues", vmin=0, vmax=1, annot=texts, fmt="", annot_kws={"size": 5.5}, cbar=False, **options
+        )
         axis.set(title=method_name(method), xlabel="", ylabel="")
         axis.tick_params(labelsize=6.5, length=0)
-    figure.supxlabel("label given")
-    figure.supylabel("own label")
+        axis.tick_params(axis="y", rotation=0)
+    figure.supxlabel("label given, % of the cells of each own label")
+    figure.supylabel("own label (cells)")
     figure.suptitle(title)
     return figure
 
