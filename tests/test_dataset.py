@@ -15,13 +15,14 @@ import yaml
 from conftest import ROOT
 from snakemake.utils import validate
 
-from mmaavi import stored
+from mmaavi import intake, stored
 from mmaavi.dataset import prepare
 from mmaavi.errors import InputError
 from mmaavi.guidance import read_coordinates
+from mmaavi.intake import Aside
 from mmaavi.mosaic import load
 from mmaavi.readers import blocks
-from mmaavi.stored import Aside, in_memory
+from mmaavi.stored import in_memory
 
 SCHEMA = ROOT / "workflow/schemas/dataset.schema.yaml"
 
@@ -241,8 +242,8 @@ def test_the_real_tea_seq_mosaic(mirror):
 def test_counts_that_are_put_aside_make_the_same_mosaic(tmp_path, rng, monkeypatch, n_held):
     features = {"one": ["g1", "g2", "g3", "g4"], "two": ["g3", "g5", "g1", "g2"], "peaks": ["p1", "p2", "p3"]}
     sizes = []
-    for name, names in features.items():
-        x = sp.csr_matrix(rng.poisson(0.7, (7, len(names))).astype(np.float32))
+    for (name, names), form in zip(features.items(), (sp.csr_matrix, sp.csc_matrix, sp.csc_matrix), strict=True):
+        x = form(rng.poisson(0.7, (7, len(names))).astype(np.float32))
         ad.AnnData(x, pd.DataFrame(index=[f"c{i}" for i in range(7)]), pd.DataFrame(index=names)).write_h5ad(tmp_path / name)
         sizes.append(x.nnz)
     inputs = [
@@ -254,7 +255,8 @@ def test_counts_that_are_put_aside_make_the_same_mosaic(tmp_path, rng, monkeypat
     expected = run(entries, tmp_path, scenario)
     monkeypatch.setattr(stored, "BLOCK_ENTRIES", 4)
     monkeypatch.setattr(blocks, "BLOCK_VALUES", 3)
-    with closing(Aside(tmp_path, int(n_held * sizes[0]) * stored.BYTES_HELD / 2**30)) as aside:
+    monkeypatch.setattr(intake, "TURNED_AT_ONCE", 5)
+    with closing(Aside(tmp_path, int(n_held * sizes[0]) * intake.BYTES_HELD / 2**30)) as aside:
         prepared = run(entries, tmp_path, scenario, aside=aside)
         assert prepared.mosaic.on_disk
         for got, wanted in ((prepared.mosaic, expected.mosaic), (prepared.truth, expected.truth)):

@@ -28,9 +28,8 @@ from test_workflow import copy_project, snakemake, succeed
 
 from mmaavi.embedding import read_run
 from mmaavi.errors import DamagedFile, InputError
+from mmaavi.intake import Aside, by_feature
 from mmaavi.mosaic import load
-from mmaavi.readers.turned import by_cell
-from mmaavi.stored import Aside
 
 CONFIG = """
 datasets: [demo]
@@ -234,22 +233,16 @@ def test_disks_that_are_full_or_read_only_leave_nothing_half_written(project):
         succeed(project, SCORES, *OPTIONS)
 
 
-def test_counts_that_are_put_aside_on_a_full_disk_are_refused(tmp_path, rng):
+@pytest.mark.parametrize(
+    "put", [lambda a, b: a.keep(b, 1000), lambda a, b: a.by_cell(by_feature(b), 1000)], ids=["row", "column"]
+)
+def test_counts_that_are_put_aside_on_a_full_disk_are_refused(tmp_path, rng, monkeypatch, put):
+    monkeypatch.setattr("mmaavi.intake.TURNED_AT_ONCE", 10_000)
     with disk(tmp_path / "small", "size=1m"):
         block = sp.csr_array(rng.poisson(1.0, (50, 1000)).astype(np.float32))
         aside = Aside(tmp_path / "small", 0)
         with pytest.raises(InputError, match="counts.h5, where counts are put .* make room there, or give this job more memory"):
-            aside.gather([block] * 20, 1000)
-
-
-def test_a_matrix_that_has_to_be_turned_round_on_a_full_disk_is_refused(tmp_path, rng, monkeypatch):
-    monkeypatch.setattr("mmaavi.readers.turned.PUT_ASIDE", 10_000)
-    with disk(tmp_path / "small", "size=1m"):
-        monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "small"))
-        block = sp.csr_array(rng.poisson(1.0, (50, 1000)).astype(np.float32))
-        with pytest.raises(InputError, match="small, where a matrix is put .* make room there, or name another folder by TMPDIR"):
-            by_cell([block] * 20, 1000)
-        assert not list((tmp_path / "small").iterdir())
+            put(aside, [block] * 20)
 
 
 def test_a_clock_that_was_set_back_is_said_and_the_work_is_finished(integrated):

@@ -47,6 +47,14 @@ def test_perfect_values_score_one_and_the_mean_profile_has_no_correlation_over_c
     assert 0 < given["impute_cell", "atac: mean profile"] < 1
 
 
+def test_scores_of_some_cells_say_so(hidden, monkeypatch):
+    seen, truth = hidden
+    result = Result(np.random.default_rng(0).normal(size=(len(seen.cells), 2)))
+    assert {s.note for s in imputation_scores(seen, truth, result)} == {""}
+    monkeypatch.setattr("mmaavi.imputation.MOST_CELLS", 20)
+    assert {s.note for s in imputation_scores(seen, truth, result)} == {"of 20 cells"}
+
+
 def test_neighbours_are_those_that_have_the_modality(mosaic):
     """Cells without RNA sit exactly on one cell that has it: with one neighbour, they get its profile."""
     has = np.flatnonzero(mosaic.measured["rna"])

@@ -110,6 +110,14 @@ def test_matching_is_zero_for_the_same_points_and_half_by_chance(rng):
     assert metrics.matching_scores({}, {}) == []
 
 
+def test_matching_of_some_of_the_cells_says_of_how_many(rng):
+    x, hidden = rng.normal(size=(50, 3)), {"a": np.ones(50, dtype=bool), "b": np.zeros(50, dtype=bool)}
+    assert {s.note for s in metrics.matching_scores({"a": x, "b": x}, hidden)} == {""}
+    drawn = x.copy()
+    drawn[30:] = np.nan
+    assert {s.note for s in metrics.matching_scores({"a": drawn, "b": drawn}, hidden)} == {"of 30 cells", "of some cells"}
+
+
 def test_the_interval_is_students(rng):
     table = pd.DataFrame({"method": "m", "seed": [0, 1, 2], "value": [0.1, 0.2, 0.6]})
     (row,) = summarise(table, ["method"]).to_dict("records")

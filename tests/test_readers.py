@@ -20,8 +20,8 @@ from conftest import ROOT
 from published import parts, write_10x_folder
 
 from mmaavi.errors import InputError
+from mmaavi.intake import Aside
 from mmaavi.readers import read_part
-from mmaavi.stored import Aside
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def read(folder, reader: str, modality: str = "rna", **settings) -> ad.AnnData:
     """What a reader gives, which is the same where counts are put aside."""
     part = read_part(lambda path: folder / path, modality, reader, **settings)
     with TemporaryDirectory() as name, closing(Aside(name, 0)) as aside:
-        beside = read_part(lambda path: folder / path, modality, reader, gather=aside.gather, **settings)
+        beside = read_part(lambda path: folder / path, modality, reader, store=aside, **settings)
         assert isinstance(beside.X, CSRDataset)
         assert_same(ad.AnnData(beside.X[:], obs=beside.obs, var=beside.var), part)
     return part
@@ -51,7 +51,7 @@ def assert_same(part: ad.AnnData, expected: ad.AnnData) -> None:
 @pytest.mark.parametrize("block", [2**22, 50])
 def test_h5ad_in_every_form_block_by_block(given, tmp_path, monkeypatch, form, block):
     monkeypatch.setattr("mmaavi.readers.blocks.BLOCK_VALUES", block)
-    monkeypatch.setattr("mmaavi.readers.turned.PUT_ASIDE", block)
+    monkeypatch.setattr("mmaavi.intake.TURNED_AT_ONCE", block)
     rna = given["rna"]
     rna.var["chosen"] = np.arange(rna.n_vars) % 3 == 0
     rna.layers["double"] = form(sp.csr_matrix(rna.X * 2))
@@ -112,7 +112,7 @@ def test_10x_hdf5_is_split_by_feature_type_as_scanpy_reads_it(given, tmp_path):
 @pytest.mark.parametrize("block", [2**26, 50])
 def test_10x_folders_as_scanpy_reads_them(given, tmp_path, monkeypatch, zipped, block):
     monkeypatch.setattr("mmaavi.readers.tenx.TEXT_AT_ONCE", block)
-    monkeypatch.setattr("mmaavi.readers.turned.PUT_ASIDE", block)
+    monkeypatch.setattr("mmaavi.intake.TURNED_AT_ONCE", block)
     write_10x_folder(tmp_path / "out", given, zipped)
     rna = read(tmp_path, "10x_mtx", counts="out", name="Gene Expression")
     np.testing.assert_array_equal(rna.X.toarray(), given["rna"].X.toarray())
@@ -134,8 +134,8 @@ def test_genes_that_share_a_symbol_get_a_number(given, tmp_path):
 @pytest.mark.parametrize(("name", "separator"), [("m.csv", ","), ("m.tsv", "\t"), ("m.csv.gz", ","), ("m.txt.gz", "\t")])
 @pytest.mark.parametrize("turned", [False, True])
 def test_text_matrices_either_way_gzipped_or_not(given, tmp_path, monkeypatch, name, separator, turned):
-    monkeypatch.setattr("mmaavi.readers.tables.ROWS", 17)
-    monkeypatch.setattr("mmaavi.readers.turned.PUT_ASIDE", 100)
+    monkeypatch.setattr("mmaavi.readers.tables.BLOCK_VALUES", 17 * 30)
+    monkeypatch.setattr("mmaavi.intake.TURNED_AT_ONCE", 100)
     table = given["rna"].to_df()
     (table.T if turned else table).to_csv(tmp_path / name, sep=separator)
     assert_same(read(tmp_path, "csv", counts=name, **({"features_in_rows": True} if turned else {})), given["rna"])
@@ -156,15 +156,15 @@ def test_cells_are_joined_by_id_or_by_row_number(given, tmp_path):
 MEASURE = """
 import sys
 from pathlib import Path
-from mmaavi.readers import blocks, read_part, turned
-from mmaavi.stored import Aside, stacked
-blocks.BLOCK_VALUES = turned.PUT_ASIDE = turned.GIVEN = 2**19
+from mmaavi import intake
+from mmaavi.readers import blocks, read_part
+blocks.BLOCK_VALUES = intake.TURNED_AT_ONCE = 2**19
 def memory(kind):
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(kind))
 before = memory("VmRSS")
 path, keep, aside = sys.argv[1:]
-gather = Aside(aside, 0).gather if aside else stacked
-part = read_part(Path, "rna", "h5ad", counts=path, gather=gather, **({"keep_features": keep} if keep else {}))
+store = intake.Aside(aside, 0) if aside else intake.InMemory()
+part = read_part(Path, "rna", "h5ad", counts=path, store=store, **({"keep_features": keep} if keep else {}))
 highest = memory("VmHWM")
 print(highest - before, part.X[:].nnz if aside else part.X.nnz)
 """

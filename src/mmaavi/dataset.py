@@ -8,10 +8,10 @@ from . import guidance, scenarios, simulate
 from .checks import check_mosaic, empty_cells, empty_features
 from .errors import InputError
 from .inputs import read_dataset, reader_settings
+from .intake import Aside
 from .mosaic import Mosaic
 from .readers import Locate
 from .recipes import link
-from .stored import Aside
 from .variable_features import highly_variable
 
 

@@ -1,5 +1,7 @@
 """Scores of imputed modalities against what was hidden, and imputation by nearest neighbours in any embedding."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
@@ -37,22 +39,25 @@ def imputation_scores(mosaic: Mosaic, truth: Mosaic, result: Result, seed: int =
     -------
     For each modality, and for the mean profile of the measured cells as baseline: ``impute_feature``, the Spearman
     correlation over cells, averaged over features (that of a constant is 0); ``impute_cell``, over features, averaged over
-    cells; ``impute_auroc``, of telling values above zero from zeros in a cell, averaged over cells.
+    cells; ``impute_auroc``, of telling values above zero from zeros in a cell, averaged over cells. A note says where they
+    are of some of the cells.
     """
     scores = []
     for m in mosaic.modalities:
         hidden = np.flatnonzero(truth.measured[m])
         if len(hidden) < 2:
             continue
+        note = f"of {MOST_CELLS:,} cells" if len(hidden) > MOST_CELLS else ""
         hidden = np.sort(np.random.default_rng(seed).permutation(hidden)[:MOST_CELLS])
         known = mosaic.take(truth.cells[hidden])
         values = in_memory(truth.counts[m][hidden])
         real = values if mosaic.likelihood_of(m) == SIGNED else log_normalised(values, 1e4)
         imputed = result.impute(known, m) if result.impute else knn_imputed(mosaic, result.embedding, known.cells, m)
-        scores += _scores(m, real, imputed)
+        found = _scores(m, real, imputed)
         shares = (_shares(block, mosaic.likelihood_of(m)) for _, block in row_blocks(mosaic.counts[m]))
         profile = sum(block.sum(axis=0) for block in shares) / mosaic.measured[m].sum()
-        scores += _scores(f"{m}: {MEAN}", real, np.broadcast_to(profile, real.shape))
+        found += _scores(f"{m}: {MEAN}", real, np.broadcast_to(profile, real.shape))
+        scores += [replace(score, note=score.note or note) for score in found]
     return scores
 
 

@@ -7,9 +7,9 @@ import pandas as pd
 from anndata.abc import CSRDataset
 
 from .errors import InputError, listing, nearest
+from .intake import Aside, InMemory
 from .mosaic import Mosaic, from_parts
 from .readers import Locate, read_part
-from .stored import Aside, stacked
 
 
 def read_dataset(config: dict, locate: Locate, aside: Aside | None = None) -> tuple[Mosaic, pd.DataFrame]:
@@ -35,11 +35,10 @@ def read_dataset(config: dict, locate: Locate, aside: Aside | None = None) -> tu
     """
     parts: dict[str, list[ad.AnnData]] = {m: [] for m in config["modalities"]}
     entries = one_modality_each(config["inputs"])
-    gather = stacked if aside is None else aside.gather
     for entry in entries:
         if entry["modality"] not in parts:
             raise InputError(f"an input names a modality '{entry['modality']}'; {nearest(entry['modality'], parts)}")
-        part = read_part(locate, entry["modality"], entry["reader"], gather=gather, **reader_settings(entry))
+        part = read_part(locate, entry["modality"], entry["reader"], store=aside or InMemory(), **reader_settings(entry))
         parts[entry["modality"]].append(_with_batch(part, entry))
         _check_ids(part, entry)
     for m, given in parts.items():

@@ -185,16 +185,21 @@ def matching_scores(halves: dict[str, np.ndarray], hidden: dict[str, np.ndarray]
     -------
     For each pair of modalities, and their mean: ``foscttm``, the share of the other cells that are closer than the true
     match, averaged over both directions (0 is perfect, 0.5 is chance); ``matching``, the share of cells whose true match
-    is among the ten nearest. Computed in blocks.
+    is among the ten nearest. Computed in blocks. Where not all cells with something hidden were embedded, a note says of how
+    many the score is.
     """
     scores = []
+    embedded = np.any([np.isfinite(x).all(axis=1) for x in halves.values()], axis=0)
+    some = bool((np.any(list(hidden.values()), axis=0) & ~embedded).any())
     for (a, x), (b, y) in combinations(halves.items(), 2):
         both = np.isfinite(x).all(axis=1) & np.isfinite(y).all(axis=1) & (hidden[a] | hidden[b])
         if both.any():
             ranks = np.concatenate([_ranks_of_match(x[both], y[both]), _ranks_of_match(y[both], x[both])])
-            scores.append(Score("foscttm", f"{a} - {b}", float(ranks.mean() / max(both.sum() - 1, 1))))
-            scores.append(Score("matching", f"{a} - {b}", float((ranks < MATCHES_ALLOWED).mean())))
-    means = [Score(m, "all", float(np.mean([s.value for s in scores if s.metric == m]))) for m in TRUTH if scores]
+            note = f"of {both.sum():,} cells" if some else ""
+            scores.append(Score("foscttm", f"{a} - {b}", float(ranks.mean() / max(both.sum() - 1, 1)), note))
+            scores.append(Score("matching", f"{a} - {b}", float((ranks < MATCHES_ALLOWED).mean()), note))
+    note = "of some cells" if some else ""
+    means = [Score(m, "all", float(np.mean([s.value for s in scores if s.metric == m])), note) for m in TRUTH if scores]
     return scores + means
 
 

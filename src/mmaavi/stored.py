@@ -1,8 +1,7 @@
 """Counts that stay on disk: rows and columns are chosen now, and read when they are needed."""
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain, pairwise
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import anndata as ad
@@ -11,7 +10,6 @@ import numpy as np
 import scipy.sparse as sp
 from anndata.abc import CSRDataset
 
-from .errors import InputError
 from .files import reading
 
 if TYPE_CHECKING:
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
 BLOCK_ENTRIES = 2**24  # of a block of rows: 128 MiB as a CSR matrix
 LARGEST_GAP = 3  # rows
 READ_GIB = 2  # of a training's counts: a mosaic of more stays on disk where it is only looked at
-BYTES_HELD = 16  # by an entry in memory: float32 and its column, twice while blocks are joined
 UNCACHED = 0  # bytes of HDF5's cache: what it cannot write when it closes a dataset, it only warns of
 BYTES_AN_ENTRY = 32  # of counts in a training: the mosaic's own, and two copies on the device, as counts and as inputs
 
@@ -84,8 +81,6 @@ class StoredCounts:
 
 
 Counts = sp.csr_array | StoredCounts
-# Blocks of rows and the number of columns -> the rows below each other, in memory or in a file.
-Gather = Callable[[Iterable[sp.csr_array], int], sp.csr_matrix | CSRDataset]
 
 
 def spread_rows(x, rows: np.ndarray, n_rows: int) -> Counts:
@@ -157,61 +152,3 @@ def write_blocks(blocks: Iterable[sp.csr_array], group: h5py.Group, name: str) -
             ad.io.sparse_dataset(group[name]).append(sp.csr_matrix(block))
         group.file.flush()  # what does not fit on the disk is an error now, and not a warning when the file is closed
     return ad.io.sparse_dataset(group[name])
-
-
-def stacked(blocks: Iterable[sp.csr_array], n_columns: int) -> sp.csr_matrix:
-    """Blocks of rows, one below the other, in memory."""
-    lengths, indices, data = [np.zeros(1, np.int64)], [np.zeros(0, np.int32)], [np.zeros(0, np.float32)]
-    for block in blocks:
-        lengths.append(np.diff(block.indptr))
-        indices.append(block.indices.astype(np.int32, copy=False))
-        data.append(block.data)
-    indptr = np.cumsum(np.concatenate(lengths))
-    joined = np.concatenate(data)
-    del data
-    return sp.csr_matrix((joined, np.concatenate(indices), indptr), shape=(len(indptr) - 1, n_columns))
-
-
-class Aside:
-    """Counts of several inputs: in memory while they take little of it together, in one file beyond that.
-
-    Parameters
-    ----------
-    folder
-        Of the file, which is there for as long as the counts are needed.
-    memory_gib
-        What all counts in memory may take together.
-    """
-
-    def __init__(self, folder: str | Path, memory_gib: float):
-        self._left = memory_gib * 2**30 / BYTES_HELD
-        self._file = h5py.File(Path(folder) / "counts.h5", "w", rdcc_nbytes=UNCACHED)
-
-    def gather(self, blocks: Iterable[sp.csr_array], n_columns: int) -> sp.csr_matrix | CSRDataset:
-        """Blocks of rows below each other: in memory, or in the file once they are too much beside those before."""
-        held, n_held, blocks = [], 0, iter(blocks)
-        for block in blocks:
-            held.append(block)
-            n_held += block.nnz
-            if n_held > self._left:
-                return self._write(chain(held, blocks))
-        self._left -= n_held
-        return stacked(held, n_columns)
-
-    def stack(self, parts: list[tuple[sp.csr_matrix | CSRDataset, np.ndarray]]) -> CSRDataset:
-        """The rows of all matrices, below each other in the file, each with the columns that are named beside it."""
-        counts = [(spread_rows(x, np.arange(x.shape[0]), x.shape[0]), columns) for x, columns in parts]
-        return self._write(block[:, columns] for x, columns in counts for _, block in row_blocks(x))
-
-    def close(self) -> None:
-        """Give up what is in the file."""
-        self._file.close()
-
-    def _write(self, blocks: Iterable[sp.csr_array]) -> CSRDataset:
-        try:
-            return write_blocks(blocks, self._file, str(len(self._file)))
-        except (OSError, RuntimeError) as error:  # by h5py
-            raise InputError(
-                f"{self._file.filename}, where counts are put that are too many in memory, cannot be written "
-                f"({' '.join(str(error).split())}); make room there, or give this job more memory"
-            ) from error

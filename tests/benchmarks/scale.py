@@ -30,6 +30,7 @@ N_DRAWN = {"rna": 400, "atac": 250, "protein": 300}  # counts of a cell
 PATTERNS = [("rna", "atac", "protein"), ("rna", "protein"), ("rna", "atac"), ("atac",)]
 N_TYPES = 10
 MINIBATCH_SIZE = 512
+MOST_GIB = 6  # that any of the processes may take
 
 
 class Simulated(StoredCounts):
@@ -127,6 +128,7 @@ def main() -> None:
             rows.append(json.loads(done.stdout.splitlines()[-1]))
             pd.DataFrame(rows).to_csv(options.out / "scale.tsv", sep="\t", index=False)
     print(pd.DataFrame(rows).to_string(index=False, float_format="%.2f"))
+    assert max(row["peak_gib"] for row in rows) <= MOST_GIB
 
 
 if __name__ == "__main__":

@@ -118,6 +118,9 @@ def kinds() -> dict[str, Kind]:
         (folder / "genes.txt").write_text("\n".join(rna.var_names))
         data["rna"].obs.to_csv(folder / "cells.csv")
 
+    def write_h5ad(form: Callable) -> Callable[[Path], None]:
+        return lambda folder: ad.AnnData(form(rna.X), obs=rna.obs, var=rna.var).write_h5ad(folder / "x.h5ad")
+
     def write_hdf5(folder: Path) -> None:
         with h5py.File(folder / "x.h5", "w") as file:
             values = {"data": rna.X.toarray().T, "features": rna.var_names, "barcodes": rna.obs_names}
@@ -144,6 +147,12 @@ def kinds() -> dict[str, Kind]:
         lambda folder: md.MuData({"rna": rna}).write_h5mu(folder / "x.h5mu"), "reader: h5mu, counts: x.h5mu, batch: one"
     )
     found["x.h5mu"] = Kind("x.h5mu", h5mu)
+    for name, form in (("CSC", sp.csc_matrix), ("dense", lambda x: x.toarray())):
+        found[f"x.h5ad, {name}"] = Kind("x.h5ad", written(write_h5ad(form), "reader: h5ad, counts: x.h5ad, batch: one"))
+    by_row = written(
+        lambda folder: rna.to_df().T.to_csv(folder / "x.csv"), "reader: csv, counts: x.csv, features_in_rows: true, batch: one"
+    )
+    found["x.csv, features in rows"] = Kind("x.csv", by_row)
     found["hdf5"] = Kind("x.h5", written(write_hdf5, "reader: hdf5, counts: x.h5, batch: one"))
     found["10x_h5"] = Kind("x.h5", written(write_10x_h5, "reader: 10x_h5, counts: x.h5, batch: one"))
     tenx = written(

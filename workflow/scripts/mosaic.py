@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 from mmaavi.dataset import prepare
 from mmaavi.files import write_table
 from mmaavi.guidance import read_coordinates
+from mmaavi.intake import Aside
 from mmaavi.logs import log_to
-from mmaavi.stored import Aside
 
 SHARE_OF_COUNTS = 1 / 8  # of the job's memory: reading, hiding and choosing copy them
 

@@ -13,8 +13,7 @@ import scipy.sparse as sp
 from anndata.abc import CSRDataset
 
 from ..errors import InputError
-from ..stored import Gather
-from .turned import by_cell
+from ..intake import InMemory, by_feature
 
 BLOCK_VALUES = 2**22  # at a time: 64 MiB with their positions
 LARGEST_COMPRESSION = 5000  # deflate reaches 1,032; zstd on empty matrices some thousands
@@ -39,7 +38,8 @@ def readable(source: str) -> Iterator[None]:
 def inside(source: str, node: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
     """A member of an HDF5 group, by its name or path, that lies in the file itself; InputError for links to other files."""
     for part in name.strip("/").split("/"):
-        if isinstance(node.get(part, getlink=True), h5py.ExternalLink):
+        elsewhere = isinstance(node.get(part, getlink=True), h5py.ExternalLink)
+        if elsewhere or node[part].file.filename != node.file.filename:  # a soft link may lead to an external one
             raise InputError(
                 f"{source}: '{node.name.rstrip('/')}/{part}' lies in another file; give a file that holds its own data"
             )
@@ -52,18 +52,22 @@ def group_inside(source: str, node: h5py.Group, name: str) -> h5py.Group | dict:
     return inside(source, node, name) if name in node else {}
 
 
-def sound(source: str, node: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
+def sound(source: str, node: h5py.Group, name: str, seen: set[int] | None = None) -> h5py.Group | h5py.Dataset:
     """A member of an HDF5 group that lies in the file itself and is no larger than the file can hold.
 
     Raises
     ------
     InputError
-        For links to other files, and sizes that cannot be true.
+        For links to other files, groups that are linked to several times, and sizes that cannot be true.
     """
-    found = inside(source, node, name)
+    found, seen = inside(source, node, name), set() if seen is None else seen
     if isinstance(found, h5py.Group):
+        address = h5py.h5o.get_info(found.id).addr
+        if address in seen:  # a few groups that are linked to each other may be more places than can be visited
+            raise InputError(f"{source}: '{found.name}' is a group that lies in several places; write the file anew")
+        seen.add(address)
         for inner in found:
-            sound(source, found, inner)
+            sound(source, found, inner, seen)
         return found
     if found.external or found.is_virtual:
         raise InputError(f"{source}: '{found.name}' lies in another file; give a file that holds its own data")
@@ -73,7 +77,7 @@ def sound(source: str, node: h5py.Group, name: str) -> h5py.Group | h5py.Dataset
 
 
 def read_values(
-    source: str, node: h5py.Group | h5py.Dataset, shape: tuple[int, int], keep: np.ndarray | None, gather: Gather
+    source: str, node: h5py.Group | h5py.Dataset, shape: tuple[int, int], keep: np.ndarray | None, store: InMemory
 ) -> sp.csr_matrix | CSRDataset:
     """A dense, CSR or CSC matrix of cells x features as anndata writes it, with some of its features.
 
@@ -87,8 +91,8 @@ def read_values(
         Numbers of named cells and features.
     keep
         Boolean (n_features,), or None for all.
-    gather
-        Takes the blocks in.
+    store
+        Keeps the blocks.
     """
     n_kept = shape[1] if keep is None else int(keep.sum())
     kind = node.attrs.get("encoding-type", "array")
@@ -99,13 +103,12 @@ def read_values(
             "are named; get the file anew"
         )
     if isinstance(node, h5py.Dataset):
-        return gather(dense_blocks(source, node, keep), n_kept)
+        return store.keep(dense_blocks(source, node, keep), n_kept)
     if kind == "csr_matrix":
-        return gather(compressed_blocks(source, node, *shape, keep=keep), n_kept)
+        return store.keep(compressed_blocks(source, node, *shape, keep=keep), n_kept)
     if kind == "csc_matrix":
-        chosen = slice(None) if keep is None else np.flatnonzero(keep)
-        blocks = by_cell(compressed_blocks(source, node, shape[1], shape[0]), shape[0])
-        return gather((block[:, chosen] for block in blocks), n_kept)
+        parts = by_feature(compressed_blocks(source, node, shape[1], shape[0]), keep)
+        return store.keep(store.by_cell(parts, shape[0]), n_kept)
     raise InputError(f"{source}: '{node.name}' is a '{kind}'; expected a dense, csr or csc matrix")
 
 
@@ -145,5 +148,7 @@ def compressed_blocks(
         columns = place[columns]
         chosen = columns >= 0
         kept = np.concatenate([[0], np.cumsum(chosen)])[indptr[start : stop + 1] - low]
-        yield sp.csr_array((values[chosen], columns[chosen], kept), shape=(stop - start, n_kept))
+        block = sp.csr_array((values[chosen], columns[chosen], kept), shape=(stop - start, n_kept))
+        block.sum_duplicates()
+        yield block
         start = stop

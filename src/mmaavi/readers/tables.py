@@ -15,15 +15,12 @@ from anndata.abc import CSRDataset
 
 from ..errors import InputError, listing, nearest
 from ..files import SAFE_NUMBERS
-from ..stored import Gather
-from .blocks import LARGEST_COMPRESSION
-from .turned import by_cell
-
-ROWS = 500  # of a text matrix at a time
+from ..intake import InMemory, by_feature
+from .blocks import BLOCK_VALUES, LARGEST_COMPRESSION
 
 
 def read_npz(
-    locate, gather: Gather, _modality: str, counts: str, features: str, cells: str, features_in_rows: bool = False
+    locate, store: InMemory, _modality: str, counts: str, features: str, cells: str, features_in_rows: bool = False
 ) -> ad.AnnData:
     """Scipy's sparse npz with the names of the features (one a line) and a table of the cells (ids in column 1)."""
     path = locate(counts)
@@ -43,10 +40,10 @@ def read_npz(
         raise InputError(f"{counts} is no sparse matrix saved by scipy.sparse.save_npz ({error}); get it anew") from error
     advice = "'features_in_rows' says which way it lies"
     x = sp.csr_array(x.T if features_in_rows else x).astype(np.float32, copy=False)
-    return with_names(counts, gather([x], x.shape[1]), read_lines(locate(features)), read_cells(locate(cells)), advice)
+    return with_names(counts, store.keep([x], x.shape[1]), read_lines(locate(features)), read_cells(locate(cells)), advice)
 
 
-def read_csv(locate, gather: Gather, _modality: str, counts: str, features_in_rows: bool = False) -> ad.AnnData:
+def read_csv(locate, store: InMemory, _modality: str, counts: str, features_in_rows: bool = False) -> ad.AnnData:
     """A comma- or tab-separated matrix (gzipped or not) with names in its first row and column, some rows at a time."""
     tables, names = _rows(locate(counts), counts), []
     first = next(tables, pd.DataFrame())
@@ -58,18 +55,20 @@ def read_csv(locate, gather: Gather, _modality: str, counts: str, features_in_ro
 
     columns = first.columns.astype(str)
     if features_in_rows:
-        of_cells = by_cell(blocks(), len(columns))  # all rows are known then
-        x, cells, features = gather(of_cells, len(names)), columns, pd.Index(names).astype(str)
+        by_cell = store.by_cell(by_feature(blocks()), len(columns))  # all names are read then
+        x, cells, features = store.keep(by_cell, len(names)), columns, pd.Index(names).astype(str)
     else:
-        x, cells, features = gather(blocks(), len(columns)), pd.Index(names).astype(str), columns
+        x, cells, features = store.keep(blocks(), len(columns)), pd.Index(names).astype(str), columns
     return with_names(counts, x, features, pd.DataFrame(index=cells), "the file contradicts itself: get it anew")
 
 
 def _rows(path: Path, source: str) -> Iterator[pd.DataFrame]:
     plain = path.with_suffix("") if path.suffix == ".gz" else path
     separator = "\t" if plain.suffix in (".tsv", ".txt") else ","
+    options = {"sep": separator, "index_col": 0, "low_memory": False, "float_precision": SAFE_NUMBERS}
     try:
-        yield from pd.read_csv(path, sep=separator, index_col=0, chunksize=ROWS, low_memory=False, float_precision=SAFE_NUMBERS)
+        n_columns = pd.read_csv(path, nrows=0, **options).shape[1]
+        yield from pd.read_csv(path, chunksize=max(1, BLOCK_VALUES // max(n_columns, 1)), **options)
     except (ValueError, OSError, EOFError, zlib.error) as error:  # pandas' own errors are ValueErrors
         raise InputError(f"{source} cannot be read as a table ({' '.join(str(error).split())}); get it anew") from error
 

@@ -14,17 +14,16 @@ from anndata.utils import make_index_unique
 
 from ..errors import InputError, listing, nearest
 from ..files import SAFE_NUMBERS
-from ..stored import Gather
+from ..intake import InMemory
 from .blocks import compressed_blocks, group_inside, sound
 from .hdf5 import opened
 from .tables import with_names
-from .turned import summed
 
 FOLDER_FILES = {"matrix": ("matrix.mtx",), "features": ("features.tsv", "genes.tsv"), "barcodes": ("barcodes.tsv",)}
 TEXT_AT_ONCE = 2**26  # bytes of a matrix; decoded before pandas sees them, whose parser may crash at what is no text
 
 
-def read_10x_h5(locate, gather: Gather, _modality: str, counts: str, name: str | None = None) -> ad.AnnData:
+def read_10x_h5(locate, store: InMemory, _modality: str, counts: str, name: str | None = None) -> ad.AnnData:
     """One feature type of Cell Ranger's HDF5 (version 3 and later); features by symbol, made unique."""
     with opened(counts, locate(counts)) as file:
         node = group_inside(counts, file, "matrix")
@@ -40,11 +39,11 @@ def read_10x_h5(locate, gather: Gather, _modality: str, counts: str, name: str |
         if shape != (len(names), len(barcodes)) or len(kinds) != len(names):
             raise InputError(f"{counts} claims {shape} features x cells, but names {len(names)} and {len(barcodes)}; get it anew")
         keep = _of_type(counts, kinds, name)
-        x = gather(compressed_blocks(counts, node, len(barcodes), len(names), keep), int(keep.sum()))  # by cell
+        x = store.keep(compressed_blocks(counts, node, len(barcodes), len(names), keep), int(keep.sum()))  # by cell
         return with_names(counts, x, _unique(names[keep]), pd.DataFrame(index=barcodes), "get it anew")
 
 
-def read_10x_mtx(locate, gather: Gather, _modality: str, counts: str, name: str | None = None) -> ad.AnnData:
+def read_10x_mtx(locate, store: InMemory, _modality: str, counts: str, name: str | None = None) -> ad.AnnData:
     """One feature type of a folder with ``matrix.mtx, features.tsv, barcodes.tsv``, gzipped or not."""
     matrix, features, barcodes = folder_files(locate(counts), counts)
     try:
@@ -52,14 +51,14 @@ def read_10x_mtx(locate, gather: Gather, _modality: str, counts: str, name: str 
         cells = pd.read_csv(barcodes, sep="\t", header=None, dtype=str)[0]
         kinds = table[2] if table.shape[1] > 2 else pd.Series("Gene Expression", index=table.index)
         keep = _of_type(counts, kinds, name)
-        blocks = summed(_triplets(matrix, (len(table), len(cells))), len(cells))
+        blocks = store.by_cell(_triplets(matrix, keep, len(cells)), len(cells))
     except InputError:
         raise
     except (ValueError, OSError, EOFError, KeyError, MemoryError, OverflowError, zlib.error) as error:
         raise InputError(
             f"{counts} cannot be read ({type(error).__name__}: {' '.join(str(error).split())}); get it anew"
         ) from error
-    x = gather((block[:, np.flatnonzero(keep)] for block in blocks), int(keep.sum()))
+    x = store.keep(blocks, int(keep.sum()))
     return with_names(counts, x, _unique(table[1][keep]), pd.DataFrame(index=cells), "get it anew")
 
 
@@ -78,11 +77,12 @@ def folder_files(folder: Path, source: str) -> list[Path]:
     return found
 
 
-def _triplets(matrix: Path, shape: tuple[int, int]) -> Iterator[sp.coo_array]:
-    """Some lines at a time of a Matrix Market file of features x cells, as cells x features.
+def _triplets(matrix: Path, keep: np.ndarray, n_cells: int) -> Iterator[sp.coo_array]:
+    """Some lines at a time of a Matrix Market file of features x cells, as cells x the features ``keep``, by boolean mask.
 
     They are read by pandas: scipy's reader may crash at a bad file.
     """
+    shape, place = (len(keep), n_cells), np.cumsum(keep) - 1
     opener = gzip.open if matrix.suffix == ".gz" else open
     with opener(matrix, "rt") as lines:
         kind = next(lines, "").lower().split()
@@ -97,7 +97,7 @@ def _triplets(matrix: Path, shape: tuple[int, int]) -> Iterator[sp.coo_array]:
         if n_claimed > shape[0] * shape[1]:
             raise InputError(f"{matrix} claims {n_claimed} values, more than it can hold; get it anew")
         options = {"sep": r"\s+", "float_precision": SAFE_NUMBERS}
-        yield sp.coo_array(shape[::-1], dtype=np.float32)  # there may be no values at all
+        yield sp.coo_array((n_cells, int(keep.sum())), dtype=np.float32)  # there may be no values at all
         columns, n_read = {"feature": np.int32, "cell": np.int32, "value": np.float32}, 0
         while n_read <= n_claimed and (text := "".join(lines.readlines(TEXT_AT_ONCE))):
             part = pd.read_csv(io.StringIO(text), header=None, names=list(columns), index_col=False, dtype=columns, **options)
@@ -107,8 +107,9 @@ def _triplets(matrix: Path, shape: tuple[int, int]) -> Iterator[sp.coo_array]:
                 raise InputError(
                     f"{matrix} has lines that are no value of the {shape[0]} features and {shape[1]} cells; get it anew"
                 )
-            yield sp.coo_array((part["value"], (part["cell"] - 1, part["feature"] - 1)), shape=shape[::-1])
             n_read += len(part)
+            part = part[keep[part["feature"] - 1]]
+            yield sp.coo_array((part["value"], (part["cell"] - 1, place[part["feature"] - 1])), shape=(n_cells, int(keep.sum())))
     if n_read != n_claimed:
         raise InputError(f"{matrix} claims {n_claimed} values, and has {'more' if n_read > n_claimed else n_read}; get it anew")
 
