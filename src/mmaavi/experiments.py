@@ -3,6 +3,7 @@
 import ast
 import hashlib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from .errors import InputError, nearest
@@ -158,7 +159,7 @@ def with_imports(*files: str | Path) -> set[Path]:
         file = todo.pop()
         if file not in seen:
             seen.add(file)
-            todo += _imported(file)
+            todo += _imported(file, file.read_text())
     return seen
 
 
@@ -170,10 +171,11 @@ def file_hash(*files: str | Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _imported(file: Path) -> list[Path]:
-    """Files of this package that a Python file imports."""
+@cache  # the files of many rules import the same
+def _imported(file: Path, text: str) -> list[Path]:
+    """Files of this package that a Python file with this text imports."""
     found = []
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(ast.parse(text)):
         if not isinstance(node, ast.ImportFrom):
             continue
         if node.level:

@@ -5,10 +5,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from .errors import DamagedFile
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # How pandas is to read the numbers of a text from outside: as Python does. Its quicker ways crash at exponents of many digits.
 SAFE_NUMBERS = "round_trip"
@@ -58,7 +60,7 @@ def bring_to_present(*folders: str | Path) -> int:
     return n_brought
 
 
-def write_table(table: pd.DataFrame, path: str | Path, **options) -> None:
+def write_table(table: "pd.DataFrame", path: str | Path, **options) -> None:
     """Write a tab-separated file; ``options`` are those of :meth:`pandas.DataFrame.to_csv`."""
     with replacing(path) as partial:
         table.to_csv(partial, sep="\t", **options)

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from .errors import InputError, nearest
-from .inputs import one_modality_each
-from .readers.tenx import FOLDER_FILES, folder_files
+from .errors import InputError, listing, nearest
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 FILE_KEYS = ("counts", "features", "cells")
 CHECKSUMS = ("sha256", "git_blob")
+# Of a folder of Cell Ranger, gzipped or not.
+FOLDER_FILES = {"matrix": ("matrix.mtx",), "features": ("features.tsv", "genes.tsv"), "barcodes": ("barcodes.tsv",)}
 
 
 def collect(datasets: dict[str, dict], assemblies: dict[str, dict]) -> dict[str, dict]:
@@ -42,7 +42,7 @@ def named_files(config: dict) -> list[str]:
 
 def folders(config: dict) -> set[str]:
     """Those of the paths that are folders of several files."""
-    return {entry["counts"] for entry in one_modality_each(config["inputs"]) if entry["reader"] == "10x_mtx"}
+    return {entry["counts"] for entry in config["inputs"] if entry["reader"] == "10x_mtx"}
 
 
 def locations(config: dict, file: Path, sources: dict[str, dict]) -> dict[str, str]:
@@ -98,3 +98,18 @@ def input_files(config: dict, located: dict[str, str], sources: dict[str, dict])
         else:
             files += map(str, folder_files(Path(place), path))
     return files
+
+
+def folder_files(folder: Path, source: str) -> list[Path]:
+    """The matrix, its features and its barcodes in a folder of Cell Ranger; raises InputError where one is not there."""
+    found = []
+    for what, names in FOLDER_FILES.items():
+        candidates = [folder / f"{name}{end}" for name in names for end in (".gz", "")]
+        file = next((c for c in candidates if c.is_file()), None)
+        if file is None:
+            there = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+            raise InputError(
+                f"{source} has no {what} ({candidates[0].name}); in {folder} there is: {listing(there) or 'nothing'}"
+            )
+        found.append(file)
+    return found

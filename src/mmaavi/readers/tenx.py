@@ -15,11 +15,11 @@ from anndata.utils import make_index_unique
 from ..errors import InputError, listing, nearest
 from ..files import SAFE_NUMBERS
 from ..intake import InMemory
+from ..sources import folder_files
 from .blocks import compressed_blocks, group_inside, sound
 from .hdf5 import opened
 from .tables import with_names
 
-FOLDER_FILES = {"matrix": ("matrix.mtx",), "features": ("features.tsv", "genes.tsv"), "barcodes": ("barcodes.tsv",)}
 TEXT_AT_ONCE = 2**26  # bytes of a matrix; decoded before pandas sees them, whose parser may crash at what is no text
 
 
@@ -60,21 +60,6 @@ def read_10x_mtx(locate, store: InMemory, _modality: str, counts: str, name: str
         ) from error
     x = store.keep(blocks, int(keep.sum()))
     return with_names(counts, x, _unique(table[1][keep]), pd.DataFrame(index=cells), "get it anew")
-
-
-def folder_files(folder: Path, source: str) -> list[Path]:
-    """The matrix, its features and its barcodes in a folder of Cell Ranger; raises InputError where one is not there."""
-    found = []
-    for what, names in FOLDER_FILES.items():
-        candidates = [folder / f"{name}{end}" for name in names for end in (".gz", "")]
-        file = next((c for c in candidates if c.is_file()), None)
-        if file is None:
-            there = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
-            raise InputError(
-                f"{source} has no {what} ({candidates[0].name}); in {folder} there is: {listing(there) or 'nothing'}"
-            )
-        found.append(file)
-    return found
 
 
 def _triplets(matrix: Path, keep: np.ndarray, n_cells: int) -> Iterator[sp.coo_array]:
