@@ -28,7 +28,7 @@ sys.path[:0] = sys.argv[1:3]
 from test_processes import fit
 dist.init_process_group("gloo")
 torch.set_num_threads(1)
-fit(sys.argv[3], f"{sys.argv[4]}/{dist.get_rank()}")
+fit(sys.argv[3], f"{sys.argv[4]}/{dist.get_rank()}", float(sys.argv[5]))
 dist.destroy_process_group()
 """
 
@@ -39,33 +39,33 @@ def same_edges(sampler: EdgeSampler, n_edges: int, draw=EdgeSampler.sample):
         return draw(sampler, n_edges)
 
 
-def fit(mosaic: str, out: str) -> None:
+def fit(mosaic: str, out: str, memory_gib: float) -> None:
     """A training without noise and in float32, so that the same cells give the same losses, however they are shared."""
     with (
         mock.patch.object(DiagonalNormal, "rsample", lambda q: q.mean),
         mock.patch.object(EdgeSampler, "sample", same_edges),
         mock.patch.object(precision, "cpu_multiplies_bfloat16", return_value=False),
     ):
-        model = MMAAVI(SETTINGS).fit(load(mosaic), progress=False)
+        model = MMAAVI(SETTINGS).fit(load(mosaic, memory_gib=memory_gib), progress=False)
     model.history.to_csv(f"{out}.tsv", sep="\t", index=False)
     np.save(f"{out}.npy", model.embed(load(mosaic))["X_mmaavi"])
 
 
-def two_processes(folder: Path, program: str) -> subprocess.CompletedProcess:
+def two_processes(folder: Path, program: str, memory_gib: float = np.inf) -> subprocess.CompletedProcess:
     """Both fit ``folder/mosaic.h5mu`` and leave their results in the folder."""
     (folder / "fit.py").write_text(program)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(folder / "fit.py")]
-    command += [str(ROOT / "src"), str(ROOT / "tests"), str(folder / "mosaic.h5mu"), str(folder)]
+    command += [str(ROOT / "src"), str(ROOT / "tests"), str(folder / "mosaic.h5mu"), str(folder), str(memory_gib)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, env=environment)
 
 
-@pytest.fixture(scope="module")
-def results(mosaic, tmp_path_factory):
+@pytest.fixture(scope="module", params=[np.inf, 0], ids=["in memory", "on disk"])
+def results(mosaic, tmp_path_factory, request):
     folder = tmp_path_factory.mktemp("processes")
     mosaic.save(folder / "mosaic.h5mu")
-    fit(str(folder / "mosaic.h5mu"), str(folder / "one"))
-    done = two_processes(folder, FIT)
+    fit(str(folder / "mosaic.h5mu"), str(folder / "one"), request.param)
+    done = two_processes(folder, FIT, request.param)
     assert done.returncode == 0, done.stderr[-3000:]
     return {name: (pd.read_csv(folder / f"{name}.tsv", sep="\t"), np.load(folder / f"{name}.npy")) for name in ("one", "0", "1")}
 
