@@ -147,6 +147,10 @@ def test_a_population_is_removed_from_the_batches_that_are_named(demo, tmp_path)
     left = left.groupby(["batch", "cell_type"]).size()
     gone = [("batch1", "type2"), ("batch1", "type3"), ("batch2", "type2")]
     assert left.to_dict() == whole.drop(gone).to_dict()
+    unassigned = {"cell_type": demo["labels"]["cell_type"] | {"unassigned": ["type3"]}}
+    some = run(demo | {"labels": unassigned}, tmp_path, {"remove": {"batch1": ["type2"]}}).labels
+    assert some["cell_type"].isna().sum() == whole.xs("type3", level="cell_type").sum()
+    assert len(some) == whole.sum() - whole["batch1", "type2"]
     with pytest.raises(InputError, match="'remove' names a batch 'batch9'"):
         run(demo, tmp_path, {"remove": {"batch9": ["type2"]}})
     with pytest.raises(InputError, match="the label 'type5', of which batch 'batch3' has no cells"):

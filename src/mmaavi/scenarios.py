@@ -70,7 +70,7 @@ def remove(mosaic: Mosaic, labels: pd.Series, removed: dict[str, list[str]]) -> 
     mosaic
         The mosaic as measured.
     labels
-        Label of each cell by cell id.
+        Label of each cell by cell id, missing where there is none.
     removed
         Batch -> labels whose cells are left out.
 
@@ -80,7 +80,8 @@ def remove(mosaic: Mosaic, labels: pd.Series, removed: dict[str, list[str]]) -> 
         If there are no such cells.
     """
     gone = np.zeros(len(mosaic.cells), dtype=bool)
-    label, batch = labels.reindex(mosaic.cells).to_numpy(), mosaic.obs["batch"].to_numpy()
+    label = labels.reindex(mosaic.cells).astype(object).where(lambda x: x.notna(), None).to_numpy()
+    batch = mosaic.obs["batch"].to_numpy()
     for name, unwanted in removed.items():
         if name not in mosaic.batches:
             raise InputError(f"'remove' names a batch '{name}'; {nearest(name, mosaic.batches)}")
