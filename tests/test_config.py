@@ -7,6 +7,8 @@ import yaml
 from conftest import ROOT
 from snakemake.utils import validate
 
+from mmaavi.configuration import read_config
+from mmaavi.experiments import all_runs, check_analyses, check_names, check_settings
 from mmaavi.sources import archive_of, named_files
 
 DATASETS = sorted((ROOT / "config/datasets").glob("*.yaml"))
@@ -24,6 +26,13 @@ def read(path, schema=None):
 def test_presets_are_valid_and_name_datasets_that_exist(path):
     content = read(path, "config")
     assert {*content["datasets"]} <= {p.stem for p in DATASETS}
+    schemas = ROOT / "workflow/schemas"
+    config = read_config(path, schemas / "config.schema.yaml")
+    datasets = {p.stem: read_config(p, schemas / "dataset.schema.yaml") for p in DATASETS if p.stem in content["datasets"]}
+    check_names(config, datasets)
+    check_analyses(config)
+    check_settings(datasets, config["variants"])
+    assert all_runs(config["experiments"], list(datasets))
 
 
 def test_the_default_config_shows_the_schemas_defaults():

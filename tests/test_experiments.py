@@ -1,6 +1,11 @@
 import ast
+import os
+import re
+import subprocess
+import sys
 
 import pytest
+from conftest import ROOT
 
 from mmaavi import experiments
 from mmaavi.errors import InputError
@@ -154,3 +159,21 @@ def test_the_hash_does_not_depend_on_the_order_in_which_files_are_found(tmp_path
         files.append(tmp_path / folder / "__init__.py")
         files[-1].write_text(f"# {folder}")
     assert file_hash(*files) == file_hash(*reversed(files)) == file_hash(*files[3:], *files[:3])
+
+
+def test_snakemake_starts_without_array_libraries():
+    """They would take most of the time of each call, and of each job on a cluster."""
+    common = (ROOT / "workflow/rules/common.smk").read_text()
+    modules = re.findall(r"^from mmaavi\.(\w+) import", common, re.MULTILINE) + re.findall(
+        r"^from mmaavi import (.+)$", common, re.MULTILINE
+    )
+    code = "; ".join(["import sys", *(f"import mmaavi.{m}" for m in modules), "print(*sys.modules)"])
+    loaded = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert {"mmaavi.sources", "mmaavi.experiments"} <= set(loaded)
+    assert not {"numpy", "pandas", "scipy", "anndata", "torch"} & set(loaded)

@@ -19,6 +19,7 @@ from anndata.abc import CSRDataset
 from conftest import ROOT
 from published import parts, write_10x_folder
 
+from mmaavi import intake
 from mmaavi.errors import InputError
 from mmaavi.intake import Aside
 from mmaavi.readers import read_part
@@ -33,7 +34,7 @@ def read(folder, reader: str, modality: str = "rna", **settings) -> ad.AnnData:
     """What a reader gives, which is the same where counts are put aside."""
     part = read_part(lambda path: folder / path, modality, reader, **settings)
     with TemporaryDirectory() as name, closing(Aside(name, 0)) as aside:
-        beside = read_part(lambda path: folder / path, modality, reader, store=aside, **settings)
+        beside = read_part(lambda path: folder / path, modality, reader, intake=aside, **settings)
         assert isinstance(beside.X, CSRDataset)
         assert_same(ad.AnnData(beside.X[:], obs=beside.obs, var=beside.var), part)
     return part
@@ -153,6 +154,21 @@ def test_cells_are_joined_by_id_or_by_row_number(given, tmp_path):
     assert read(tmp_path, "csv", counts="m.csv", cells="some.csv").obs["kind"].notna().sum() == 40
 
 
+@pytest.mark.parametrize("n_cells", [0, 9])
+@pytest.mark.parametrize("at_once", [1, 7, 10**6])
+def test_parts_of_a_matrix_are_summed_wherever_they_wait(tmp_path, rng, monkeypatch, n_cells, at_once):
+    monkeypatch.setattr(intake, "TURNED_AT_ONCE", at_once)
+    parts = [sp.coo_array(rng.poisson(0.4, (n_cells, width))) for width in (3, 5, 6)]  # the last is the widest
+    expected = sum(np.pad(x.toarray(), ((0, 0), (0, 6 - x.shape[1]))) for x in parts)
+    with closing(Aside(tmp_path, 0)) as aside:
+        for taken in (intake.Intake(), aside):
+            blocks = list(taken.by_cell(parts, n_cells))
+            assert all(x.dtype == np.float32 and x.has_canonical_format for x in blocks)
+            np.testing.assert_array_equal(np.concatenate([x.toarray() for x in blocks] or [np.zeros((0, 6))]), expected)
+        assert len(list(aside.by_cell(parts, n_cells))) > 1 or not n_cells or at_once > 10
+        assert not aside.keep([], 4).shape[0]
+
+
 MEASURE = """
 import sys
 from pathlib import Path
@@ -163,8 +179,8 @@ def memory(kind):
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(kind))
 before = memory("VmRSS")
 path, keep, aside = sys.argv[1:]
-store = intake.Aside(aside, 0) if aside else intake.InMemory()
-part = read_part(Path, "rna", "h5ad", counts=path, store=store, **({"keep_features": keep} if keep else {}))
+taken = intake.Aside(aside, 0) if aside else intake.Intake()
+part = read_part(Path, "rna", "h5ad", counts=path, intake=taken, **({"keep_features": keep} if keep else {}))
 highest = memory("VmHWM")
 print(highest - before, part.X[:].nnz if aside else part.X.nnz)
 """

@@ -171,7 +171,7 @@ def file_hash(*files: str | Path) -> str:
     return digest.hexdigest()[:16]
 
 
-@cache  # the files of many rules import the same
+@cache  # the files of many rules import the same, while none of them comes or goes
 def _imported(file: Path, text: str) -> list[Path]:
     """Files of this package that a Python file with this text imports."""
     found = []

@@ -7,7 +7,7 @@ import pandas as pd
 from anndata.abc import CSRDataset
 
 from .errors import InputError, listing, nearest
-from .intake import Aside, InMemory
+from .intake import Aside, Intake
 from .mosaic import Mosaic, from_parts
 from .readers import Locate, read_part
 
@@ -38,7 +38,7 @@ def read_dataset(config: dict, locate: Locate, aside: Aside | None = None) -> tu
     for entry in entries:
         if entry["modality"] not in parts:
             raise InputError(f"an input names a modality '{entry['modality']}'; {nearest(entry['modality'], parts)}")
-        part = read_part(locate, entry["modality"], entry["reader"], store=aside or InMemory(), **reader_settings(entry))
+        part = read_part(locate, entry["modality"], entry["reader"], intake=aside or Intake(), **reader_settings(entry))
         parts[entry["modality"]].append(_with_batch(part, entry))
         _check_ids(part, entry)
     for m, given in parts.items():

@@ -16,7 +16,7 @@ BYTES_HELD = 16  # by an entry in memory: float32 and its column, twice while bl
 TURNED_AT_ONCE = 2**21  # entries of matrices that do not lie by cell, while they are turned round
 
 
-class InMemory:
+class Intake:
     """Counts of several inputs, all in memory."""
 
     def keep(self, blocks: Iterable[sp.csr_array], n_columns: int) -> sp.csr_matrix | CSRDataset:
@@ -39,7 +39,7 @@ class InMemory:
         return iter([summed(list(parts), n_cells)])
 
 
-class Aside(InMemory):
+class Aside(Intake):
     """Counts of several inputs: in memory while they take little of it together, in one file beyond that.
 
     Parameters

@@ -185,8 +185,7 @@ def matching_scores(halves: dict[str, np.ndarray], hidden: dict[str, np.ndarray]
     -------
     For each pair of modalities, and their mean: ``foscttm``, the share of the other cells that are closer than the true
     match, averaged over both directions (0 is perfect, 0.5 is chance); ``matching``, the share of cells whose true match
-    is among the ten nearest. Computed in blocks. Where not all cells with something hidden were embedded, a note says of how
-    many the score is.
+    is among the ten nearest. Computed in blocks. Where not all cells with something hidden were embedded, notes say so.
     """
     scores = []
     embedded = np.any([np.isfinite(x).all(axis=1) for x in halves.values()], axis=0)

@@ -82,7 +82,8 @@ def _bars(axis, mean: pd.Series, low: pd.Series, high: pd.Series, y: dict, colou
 def ranking(summary: pd.DataFrame, title: str) -> Figure:
     """Mean total of each method (rows) on each dataset (columns), its rank there, and the mean rank; controls are left out.
 
-    A single seed is marked; "no" where a method was asked for and gave none; empty where it was not asked for.
+    A single seed is marked; "no" where a method was asked for and gave none; empty where it was not asked for. Methods without
+    any total are left out.
 
     Parameters
     ----------

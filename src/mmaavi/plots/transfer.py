@@ -11,7 +11,6 @@ from matplotlib.lines import Line2D
 from .style import MISSING, NO_COLOURS, colours_of, method_name, named
 from .words import in_words
 
-LEAST_SHOWN = 0.005  # of a label's cells: less would be 0%
 NEW = "#000000"  # components of the mixture that belong to no label
 
 
@@ -68,7 +67,7 @@ def confusion(tables: dict[str, pd.DataFrame], title: str) -> Figure:
         share = pd.crosstab(table["truth"], table["predicted"], normalize="index").reindex(
             index=rows, columns=labels, fill_value=0
         )
-        texts = share.map(lambda x: f"{100 * x:.0f}" if x >= LEAST_SHOWN else "")
+        texts = (100 * share).round().astype(int).astype(str).replace("0", "")
         options = {"xticklabels": True, "yticklabels": [f"{name} ({n:,})" for name, n in n_cells.items()]}
         sns.heatmap(
             share, ax=axis, cmap="Blues", vmin=0, vmax=1, annot=texts, fmt="", annot_kws={"size": 5.5}, cbar=False, **options

@@ -1,8 +1,8 @@
 """Published file formats -> one AnnData of one modality. The dataset config says which reader reads what.
 
-A reader is called with ``locate``, which gives the file of a path in the config, with ``store``, which keeps the matrix
+A reader is called with ``locate``, which gives the file of a path in the config, with ``intake``, which keeps the matrix
 block by block (:mod:`mmaavi.intake`), with the modality, and with the keys of the input. No more than blocks are held beside what
-``store`` keeps, but of scipy's npz, which is read whole.
+``intake`` keeps, but of scipy's npz, which is read whole.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import anndata as ad
 
 from .. import simulate
 from ..errors import InputError, nearest
-from ..intake import InMemory
+from ..intake import Intake
 from .hdf5 import read_h5ad, read_h5mu, read_hdf5
 from .tables import attach_cells, read_csv, read_npz
 from .tenx import read_10x_h5, read_10x_mtx
@@ -20,7 +20,7 @@ from .tenx import read_10x_h5, read_10x_mtx
 Locate = Callable[[str], Path]  # path in the dataset config -> where the file lies
 
 
-def read_simulated(_locate: Locate, _store: InMemory, modality: str, **settings) -> ad.AnnData:
+def read_simulated(_locate: Locate, _intake: Intake, modality: str, **settings) -> ad.AnnData:
     """One modality of the simulated data set; ``settings`` are those of :func:`mmaavi.simulate.simulate`."""
     parts = simulate.simulate(**settings).parts
     if modality not in parts:
@@ -28,7 +28,7 @@ def read_simulated(_locate: Locate, _store: InMemory, modality: str, **settings)
     return parts[modality]
 
 
-READ_ALONE = InMemory()
+READ_ALONE = Intake()
 READERS = {
     "npz": read_npz,
     "csv": read_csv,
@@ -42,14 +42,14 @@ READERS = {
 
 
 def read_part(
-    locate: Locate, modality: str, reader: str, cells: str | None = None, store: InMemory = READ_ALONE, **settings
+    locate: Locate, modality: str, reader: str, cells: str | None = None, intake: Intake = READ_ALONE, **settings
 ) -> ad.AnnData:
-    """One input: what the reader gives, with the columns of the table ``cells`` where one is named; values as ``store`` keeps
+    """One input: what the reader gives, with the columns of the table ``cells`` where one is named; values as ``intake`` keeps
     them, by default in memory.
     """
     if reader == "npz":  # the format has no names of cells: they are those of the table
         settings, cells = settings | {"cells": cells}, None
-    part = READERS[reader](locate, store, modality, **settings)
+    part = READERS[reader](locate, intake, modality, **settings)
     source = settings.get("counts", "the simulation")
     if not (part.n_obs and part.n_vars):
         raise InputError(f"{source} has {part.n_obs} cells x {part.n_vars} features; get it anew, or keep more of them")

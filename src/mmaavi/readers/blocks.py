@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from anndata.abc import CSRDataset
 
 from ..errors import InputError
-from ..intake import InMemory, by_feature
+from ..intake import Intake, by_feature
 
 BLOCK_VALUES = 2**22  # at a time: 64 MiB with their positions
 LARGEST_COMPRESSION = 5000  # deflate reaches 1,032; zstd on empty matrices some thousands
@@ -77,7 +77,7 @@ def sound(source: str, node: h5py.Group, name: str, seen: set[int] | None = None
 
 
 def read_values(
-    source: str, node: h5py.Group | h5py.Dataset, shape: tuple[int, int], keep: np.ndarray | None, store: InMemory
+    source: str, node: h5py.Group | h5py.Dataset, shape: tuple[int, int], keep: np.ndarray | None, intake: Intake
 ) -> sp.csr_matrix | CSRDataset:
     """A dense, CSR or CSC matrix of cells x features as anndata writes it, with some of its features.
 
@@ -91,7 +91,7 @@ def read_values(
         Numbers of named cells and features.
     keep
         Boolean (n_features,), or None for all.
-    store
+    intake
         Keeps the blocks.
     """
     n_kept = shape[1] if keep is None else int(keep.sum())
@@ -103,12 +103,12 @@ def read_values(
             "are named; get the file anew"
         )
     if isinstance(node, h5py.Dataset):
-        return store.keep(dense_blocks(source, node, keep), n_kept)
+        return intake.keep(dense_blocks(source, node, keep), n_kept)
     if kind == "csr_matrix":
-        return store.keep(compressed_blocks(source, node, *shape, keep=keep), n_kept)
+        return intake.keep(compressed_blocks(source, node, *shape, keep=keep), n_kept)
     if kind == "csc_matrix":
         parts = by_feature(compressed_blocks(source, node, shape[1], shape[0]), keep)
-        return store.keep(store.by_cell(parts, shape[0]), n_kept)
+        return intake.keep(intake.by_cell(parts, shape[0]), n_kept)
     raise InputError(f"{source}: '{node.name}' is a '{kind}'; expected a dense, csr or csc matrix")
 
 

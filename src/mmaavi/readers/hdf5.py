@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError, listing, nearest
-from ..intake import InMemory, by_feature
+from ..intake import Intake, by_feature
 from .blocks import dense_blocks, group_inside, inside, read_values, readable, sound
 from .tables import with_names
 
@@ -23,7 +23,7 @@ def opened(source: str, path) -> Iterator[h5py.File]:
         yield file
 
 
-def read_hdf5(locate, store: InMemory, _modality: str, counts: str, group: str = "matrix") -> ad.AnnData:
+def read_hdf5(locate, intake: Intake, _modality: str, counts: str, group: str = "matrix") -> ad.AnnData:
     """HDF5 with ``<group>/{data, features, barcodes}``, data being a dense array of features x cells."""
     with opened(counts, locate(counts)) as file:
         node = group_inside(counts, file, group)
@@ -31,14 +31,14 @@ def read_hdf5(locate, store: InMemory, _modality: str, counts: str, group: str =
         if missing:
             raise InputError(f"{counts} lacks {listing(f'{group}/{name}' for name in sorted(missing))}; {nearest(group, file)}")
         data, features, barcodes = (sound(counts, node, name) for name in ("data", "features", "barcodes"))
-        x = store.keep(store.by_cell(by_feature(dense_blocks(counts, data)), data.shape[-1]), data.shape[0])
+        x = intake.keep(intake.by_cell(by_feature(dense_blocks(counts, data)), data.shape[-1]), data.shape[0])
         obs = pd.DataFrame(index=barcodes.asstr()[:])
         return with_names(counts, x, features.asstr()[:], obs, "the file contradicts itself: get it anew")
 
 
 def read_h5ad(
     locate,
-    store: InMemory,
+    intake: Intake,
     _modality: str,
     counts: str,
     name: str | None = None,
@@ -47,12 +47,12 @@ def read_h5ad(
 ) -> ad.AnnData:
     """AnnData; ``name`` chooses features by ``var['feature_types']`` where the file holds several modalities."""
     with opened(counts, locate(counts)) as file:
-        return _read_anndata(counts, file, store, layer, keep_features, name)
+        return _read_anndata(counts, file, intake, layer, keep_features, name)
 
 
 def read_h5mu(
     locate,
-    store: InMemory,
+    intake: Intake,
     modality: str,
     counts: str,
     name: str | None = None,
@@ -65,13 +65,13 @@ def read_h5mu(
         mod = group_inside(counts, file, "mod")
         if name not in mod:
             raise InputError(f"{counts} has no modality '{name}'; {nearest(name, mod)}")
-        return _read_anndata(counts, inside(counts, mod, name), store, layer, keep_features)
+        return _read_anndata(counts, inside(counts, mod, name), intake, layer, keep_features)
 
 
 def _read_anndata(
     source: str,
     node: h5py.Group,
-    store: InMemory,
+    intake: Intake,
     layer: str | None,
     keep_features: str | None,
     feature_type: str | None = None,
@@ -96,7 +96,7 @@ def _read_anndata(
     if layer is None and "X" not in node:
         raise InputError(f"{source} has no values in X; name one of its layers with 'layer': {listing(layers)}")
     values = sound(source, layers, layer) if layer else sound(source, node, "X")
-    x = read_values(source, values, (len(obs), len(var)), None if keep.all() else keep, store)
+    x = read_values(source, values, (len(obs), len(var)), None if keep.all() else keep, intake)
     return ad.AnnData(x, obs=obs, var=var[keep].rename(columns=UCSC_COLUMNS))
 
 

@@ -15,12 +15,12 @@ from anndata.abc import CSRDataset
 
 from ..errors import InputError, listing, nearest
 from ..files import SAFE_NUMBERS
-from ..intake import InMemory, by_feature
+from ..intake import Intake, by_feature
 from .blocks import BLOCK_VALUES, LARGEST_COMPRESSION
 
 
 def read_npz(
-    locate, store: InMemory, _modality: str, counts: str, features: str, cells: str, features_in_rows: bool = False
+    locate, intake: Intake, _modality: str, counts: str, features: str, cells: str, features_in_rows: bool = False
 ) -> ad.AnnData:
     """Scipy's sparse npz with the names of the features (one a line) and a table of the cells (ids in column 1)."""
     path = locate(counts)
@@ -40,10 +40,10 @@ def read_npz(
         raise InputError(f"{counts} is no sparse matrix saved by scipy.sparse.save_npz ({error}); get it anew") from error
     advice = "'features_in_rows' says which way it lies"
     x = sp.csr_array(x.T if features_in_rows else x).astype(np.float32, copy=False)
-    return with_names(counts, store.keep([x], x.shape[1]), read_lines(locate(features)), read_cells(locate(cells)), advice)
+    return with_names(counts, intake.keep([x], x.shape[1]), read_lines(locate(features)), read_cells(locate(cells)), advice)
 
 
-def read_csv(locate, store: InMemory, _modality: str, counts: str, features_in_rows: bool = False) -> ad.AnnData:
+def read_csv(locate, intake: Intake, _modality: str, counts: str, features_in_rows: bool = False) -> ad.AnnData:
     """A comma- or tab-separated matrix (gzipped or not) with names in its first row and column, some rows at a time."""
     tables, names = _rows(locate(counts), counts), []
     first = next(tables, pd.DataFrame())
@@ -55,10 +55,10 @@ def read_csv(locate, store: InMemory, _modality: str, counts: str, features_in_r
 
     columns = first.columns.astype(str)
     if features_in_rows:
-        by_cell = store.by_cell(by_feature(blocks()), len(columns))  # all names are read then
-        x, cells, features = store.keep(by_cell, len(names)), columns, pd.Index(names).astype(str)
+        by_cell = intake.by_cell(by_feature(blocks()), len(columns))  # all names are read then
+        x, cells, features = intake.keep(by_cell, len(names)), columns, pd.Index(names).astype(str)
     else:
-        x, cells, features = store.keep(blocks(), len(columns)), pd.Index(names).astype(str), columns
+        x, cells, features = intake.keep(blocks(), len(columns)), pd.Index(names).astype(str), columns
     return with_names(counts, x, features, pd.DataFrame(index=cells), "the file contradicts itself: get it anew")
 
 

@@ -14,7 +14,7 @@ from anndata.utils import make_index_unique
 
 from ..errors import InputError, listing, nearest
 from ..files import SAFE_NUMBERS
-from ..intake import InMemory
+from ..intake import Intake
 from ..sources import folder_files
 from .blocks import compressed_blocks, group_inside, sound
 from .hdf5 import opened
@@ -23,7 +23,7 @@ from .tables import with_names
 TEXT_AT_ONCE = 2**26  # bytes of a matrix; decoded before pandas sees them, whose parser may crash at what is no text
 
 
-def read_10x_h5(locate, store: InMemory, _modality: str, counts: str, name: str | None = None) -> ad.AnnData:
+def read_10x_h5(locate, intake: Intake, _modality: str, counts: str, name: str | None = None) -> ad.AnnData:
     """One feature type of Cell Ranger's HDF5 (version 3 and later); features by symbol, made unique."""
     with opened(counts, locate(counts)) as file:
         node = group_inside(counts, file, "matrix")
@@ -39,11 +39,11 @@ def read_10x_h5(locate, store: InMemory, _modality: str, counts: str, name: str 
         if shape != (len(names), len(barcodes)) or len(kinds) != len(names):
             raise InputError(f"{counts} claims {shape} features x cells, but names {len(names)} and {len(barcodes)}; get it anew")
         keep = _of_type(counts, kinds, name)
-        x = store.keep(compressed_blocks(counts, node, len(barcodes), len(names), keep), int(keep.sum()))  # by cell
+        x = intake.keep(compressed_blocks(counts, node, len(barcodes), len(names), keep), int(keep.sum()))  # by cell
         return with_names(counts, x, _unique(names[keep]), pd.DataFrame(index=barcodes), "get it anew")
 
 
-def read_10x_mtx(locate, store: InMemory, _modality: str, counts: str, name: str | None = None) -> ad.AnnData:
+def read_10x_mtx(locate, intake: Intake, _modality: str, counts: str, name: str | None = None) -> ad.AnnData:
     """One feature type of a folder with ``matrix.mtx, features.tsv, barcodes.tsv``, gzipped or not."""
     matrix, features, barcodes = folder_files(locate(counts), counts)
     try:
@@ -51,14 +51,14 @@ def read_10x_mtx(locate, store: InMemory, _modality: str, counts: str, name: str
         cells = pd.read_csv(barcodes, sep="\t", header=None, dtype=str)[0]
         kinds = table[2] if table.shape[1] > 2 else pd.Series("Gene Expression", index=table.index)
         keep = _of_type(counts, kinds, name)
-        blocks = store.by_cell(_triplets(matrix, keep, len(cells)), len(cells))
+        blocks = intake.by_cell(_triplets(matrix, keep, len(cells)), len(cells))
     except InputError:
         raise
     except (ValueError, OSError, EOFError, KeyError, MemoryError, OverflowError, zlib.error) as error:
         raise InputError(
             f"{counts} cannot be read ({type(error).__name__}: {' '.join(str(error).split())}); get it anew"
         ) from error
-    x = store.keep(blocks, int(keep.sum()))
+    x = intake.keep(blocks, int(keep.sum()))
     return with_names(counts, x, _unique(table[1][keep]), pd.DataFrame(index=cells), "get it anew")
 
 
