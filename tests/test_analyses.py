@@ -50,13 +50,17 @@ def test_differences_are_paired_by_seed(scores):
 
 
 def test_a_removed_population_is_compared_with_all_of_its_cells(scores):
-    table = removed_populations(of_runs(scores, RUNS), {"cut": {"b1": ["B"], "b2": ["B"]}}, "full").query("variant == 'default'")
+    before = of_runs(scores, RUNS).query("scenario == 'full' and metric == 'purity'").drop(columns="metric")
+    before = before.assign(scenario="cut", value=before["value"] - 0.05)  # of the cells that remain
+    removed = {"cut": {"b1": ["B"], "b2": ["B"]}}
+    table = removed_populations(of_runs(scores, RUNS), removed, "full", before[before["variant"] == "default"])
+    table = table.query("variant == 'default'")
     purity = table[table["panel"] == "purity of B\ncut"].set_index("when")
-    assert purity["mean"].to_dict() == pytest.approx({"before": 0.85, "after": 0.45})
+    assert purity["mean"].to_dict() == pytest.approx({"before": 0.80, "after": 0.45})
     # Two values 0.1 apart: the 97.5% point of Student's t with one degree of freedom times 0.05.
     assert (purity["high"] - purity["mean"]).to_numpy() == pytest.approx(12.7062 * 0.05, rel=1e-4)
     assert len(table) == 4  # and the total
-    unknown = removed_populations(of_runs(scores, RUNS), {"other": {"b1": ["C"]}}, "full")
+    unknown = removed_populations(of_runs(scores, RUNS), {"other": {"b1": ["C"]}}, "full", before)
     assert set(unknown["panel"]) == {"total\nother"}
     assert set(unknown["when"]) == {"before"}
 

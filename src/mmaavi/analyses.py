@@ -65,8 +65,13 @@ def differences(scores: pd.DataFrame, names: dict[str, str], reference: tuple[st
     return rest.assign(name=name.str.strip(), difference=rest["value"] - own)[["name", "panel", "seed", "difference"]]
 
 
-def removed_populations(scores: pd.DataFrame, removed: dict[str, dict[str, list[str]]], whole: str) -> pd.DataFrame:
-    """How far a population is kept apart, with all of its cells and after some batches lost theirs; 95% intervals over seeds.
+def removed_populations(
+    scores: pd.DataFrame, removed: dict[str, dict[str, list[str]]], whole: str, before: pd.DataFrame
+) -> pd.DataFrame:
+    """How far the rest of a population is kept apart, where all of it was integrated and where some batches lost theirs.
+
+    The same cells are looked at in both cases: a rarer label has fewer neighbours of its own, and batches differ in how far
+    they keep it apart, whether it is over-corrected or not.
 
     Parameters
     ----------
@@ -76,17 +81,24 @@ def removed_populations(scores: pd.DataFrame, removed: dict[str, dict[str, list[
         Scenario -> batch -> labels whose cells were left out.
     whole
         The scenario with all cells.
+    before
+        Purity of each label among the cells of a scenario that removes some, in the embeddings of all cells: ``method, variant,
+        seed, group, value`` and that ``scenario``.
 
     Returns
     -------
-    ``method, variant, panel, when ('before' or 'after'), mean, low, high, n_seeds``: purity (share of a cell's nearest cells that
-    have its label) of the label, and the total of all cells, for each scenario. What was not run is left out.
+    ``method, variant, panel, when ('before' or 'after'), mean, low, high, n_seeds``, with 95% intervals over seeds: purity (share
+    of a cell's nearest cells that have its label) of the label, and the total of all cells, for each scenario. What was not run
+    is left out.
     """
     tables = []
     for scenario, by_batch in removed.items():
+        known = scores.dropna(subset="value")
+        after, total = known[known["scenario"] == scenario], known[(known["scenario"] == whole) & (known["metric"] == "total")]
+        earlier = pd.concat([before[before["scenario"] == scenario].assign(metric="purity"), total]).assign(when="before")
+        both = pd.concat([earlier, after.assign(when="after")])
         asked = [("purity", label, f"purity of {label}") for label in dict.fromkeys(sum(by_batch.values(), []))]
         for metric, group, what in [*asked, ("total", "all", "total")]:
-            rows = scores[(scores["metric"] == metric) & (scores["group"] == group)].dropna(subset="value")
-            when = rows["scenario"].map({whole: "before", scenario: "after"})
-            tables.append(rows.assign(panel=f"{what}\n{scenario}", when=when).dropna(subset="when"))
+            rows = both[(both["metric"] == metric) & (both["group"] == group)]
+            tables.append(rows.assign(panel=f"{what}\n{scenario}"))
     return summarise(pd.concat(tables), ["method", "variant", "panel", "when"])

@@ -75,6 +75,11 @@ def drawn_files(wildcards):
         return {"files": [f"{run.folder}/history.tsv" for run in runs]}
     if wildcards.figure in ("overlap", "scaling"):
         return {"files": [f"results/{runs[0].dataset}/{scenario}/labels.tsv" for scenario in scenarios_of(runs)]}
+    if wildcards.figure == "populations":
+        return {
+            "embeddings": [f"{run.folder}/embedding.h5ad" for run in whole_runs(wildcards)],
+            "labels": [f"results/{runs[0].dataset}/{scenario}/labels.tsv" for scenario in removed_populations(wildcards)],
+        }
     if wildcards.figure in ("transfer", "transfer_groups"):
         return {"files": [f"{run.folder}/transfer_n{n}.tsv" for run, n in drawn_transfers(wildcards)]}
     if wildcards.figure == "confusion":
@@ -99,6 +104,12 @@ def hidden_modality(wildcards):
     """The modality that the scenarios of an overlap hide from more and more batches."""
     scenarios = (config["scenarios"][run.scenario].get("hide_from", {}) for run in drawn_runs(wildcards))
     return next((m for hidden in scenarios for m in hidden), "")
+
+
+def whole_runs(wildcards):
+    """The runs on the first scenario of an experiment, with which the others are compared."""
+    whole = config["experiments"][wildcards.experiment]["scenarios"][0]
+    return [run for run in drawn_runs(wildcards) if run.scenario == whole]
 
 
 def removed_populations(wildcards):

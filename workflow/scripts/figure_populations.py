@@ -2,12 +2,23 @@
 
 import pandas as pd
 
-from mmaavi.analyses import of_runs, removed_populations
+from mmaavi.analyses import RUN, of_runs, removed_populations
+from mmaavi.embedding import read_embedding, read_labels
 from mmaavi.logs import log_to
+from mmaavi.metrics import N_NEIGHBOURS, label_purity, neighbours
 from mmaavi.plots.populations import population_panels
 from mmaavi.plots.style import save
 
 log_to(snakemake.log[0])
-scores = of_runs(pd.read_csv(snakemake.input.scores, sep="\t"), snakemake.params.runs)
-table = removed_populations(scores, snakemake.params.removed, snakemake.params.whole)
-save(population_panels(table, snakemake.params.title), snakemake.output)
+params = snakemake.params
+before = []
+for scenario, path in zip(params.removed, snakemake.input.labels, strict=True):
+    labels = read_labels(path).iloc[:, 2].dropna()
+    for (dataset, _, *run), embedding in zip(params.whole_runs, snakemake.input.embeddings, strict=True):
+        adata = read_embedding(embedding, labels.index)
+        if "not_run" not in adata.uns:
+            scores = label_purity(neighbours(adata.obsm["X_emb"], N_NEIGHBOURS["transfer"]), labels.to_numpy())
+            before += [(dataset, scenario, *run, score.group, score.value) for score in scores]
+scores = of_runs(pd.read_csv(snakemake.input.scores, sep="\t"), params.runs)
+table = removed_populations(scores, params.removed, params.whole, pd.DataFrame(before, columns=[*RUN, "group", "value"]))
+save(population_panels(table, params.title), snakemake.output)

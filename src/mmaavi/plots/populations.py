@@ -7,7 +7,7 @@ from .style import COLOURS, named
 
 
 def population_panels(table: pd.DataFrame, title: str) -> Figure:
-    """One panel a score: for each method an open circle with all cells, a filled one after the removal; bars are 95% intervals.
+    """One panel a score: for each method an open circle before, a filled one after the removal; bars are 95% intervals.
 
     Parameters
     ----------
@@ -37,6 +37,7 @@ def population_panels(table: pd.DataFrame, title: str) -> Figure:
         axis.set(title=panel, yticks=[-i for i in range(len(names))], ylim=(-len(names) + 0.4, 0.6), xlim=(left, 1.03))
         axis.set_yticklabels(names)
         axis.grid(axis="x", lw=0.4, color="0.88")
-    figure.supxlabel("open: all cells; filled: after the removal (orange: lower); bars: 95% intervals", fontsize=7.5)
+    what = "open: integrated with all cells; filled: after the removal (orange: lower); bars: 95% intervals"
+    figure.supxlabel(what, fontsize=7.5)
     figure.suptitle(title)
     return figure
