@@ -110,7 +110,7 @@ def test_10x_hdf5_is_split_by_feature_type_as_scanpy_reads_it(given, tmp_path):
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("block", [2**26, 50])
+@pytest.mark.parametrize("block", [2**26, 1000])
 def test_10x_folders_as_scanpy_reads_them(given, tmp_path, monkeypatch, zipped, block):
     monkeypatch.setattr("mmaavi.readers.tenx.TEXT_AT_ONCE", block)
     monkeypatch.setattr("mmaavi.intake.TURNED_AT_ONCE", block)

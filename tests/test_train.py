@@ -173,7 +173,7 @@ checkpoints.SECONDS_BETWEEN = 0.1
 model = MMAAVI(LONG, seed=2, device="cpu").fit(small_mosaic(), progress=False, checkpoint={checkpoint!r})
 losses(model).to_csv({out!r}, index=False)
 """
-LONG = replace(QUICK, n_steps=400)
+LONG = replace(QUICK, n_steps=200)
 
 
 def start(checkpoint: Path, out: Path) -> subprocess.Popen:
