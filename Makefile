@@ -20,15 +20,15 @@ test-slurm: $(READY) # as root; starts a SLURM of one node; ten to twenty minute
 
 test-cloud: $(READY) # the profile for Kubernetes with a bucket that is played here; two minutes; downloads its plugins, 340 MB
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target $(VENV)/cloud snakemake-executor-plugin-kubernetes==0.5.1 snakemake-storage-plugin-s3==0.3.6 'moto[server,s3]==5.*'
-	PYTHONPATH=$(VENV)/cloud MMAAVI_TEST_CLOUD=1 $(BIN)/pytest tests/cloud
+	PYTHONPATH=$(CURDIR)/$(VENV)/cloud MMAAVI_TEST_CLOUD=1 $(BIN)/pytest tests/cloud
 
 test-scale: $(READY) # two epochs of 100,000 and of 1,000,000 simulated cells from disk; forty minutes, 7 GB there
 	MMAAVI_TEST_SCALE=1 $(BIN)/pytest tests/test_metrics.py
-	PYTHONPATH=src $(BIN)/python tests/benchmarks/scale.py --cells 100000 1000000
+	PYTHONPATH=$(CURDIR)/src $(BIN)/python tests/benchmarks/scale.py --cells 100000 1000000
 
 test-triton: $(READY) # what only a GPU runs, by Triton's interpreter; downloads Triton, 190 MB
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/triton triton==3.6.0
-	PYTHONPATH=$(VENV)/triton TRITON_INTERPRET=1 $(BIN)/pytest tests/test_negative_binomial_triton.py
+	PYTHONPATH=$(CURDIR)/$(VENV)/triton TRITON_INTERPRET=1 $(BIN)/pytest tests/test_negative_binomial_triton.py
 
 fuzz: $(READY) # 12,000 spoiled files and configs; twenty minutes
 	$(BIN)/pytest tests/fuzz/fuzz_inputs.py
