@@ -28,7 +28,7 @@ def read_simulated(_locate: Locate, _intake: Intake, modality: str, **settings) 
     return parts[modality]
 
 
-READ_ALONE = Intake()
+IN_MEMORY = Intake()
 READERS = {
     "npz": read_npz,
     "csv": read_csv,
@@ -42,7 +42,7 @@ READERS = {
 
 
 def read_part(
-    locate: Locate, modality: str, reader: str, cells: str | None = None, intake: Intake = READ_ALONE, **settings
+    locate: Locate, modality: str, reader: str, cells: str | None = None, intake: Intake = IN_MEMORY, **settings
 ) -> ad.AnnData:
     """One input: what the reader gives, with the columns of the table ``cells`` where one is named; values as ``intake`` keeps
     them, by default in memory.
