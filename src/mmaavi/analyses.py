@@ -91,10 +91,10 @@ def removed_populations(
     of a cell's nearest cells that have its label) of the label, and the total of all cells, for each scenario. What was not run
     is left out.
     """
-    tables = []
+    tables, known = [], scores.dropna(subset="value")
+    total = known[(known["scenario"] == whole) & (known["metric"] == "total")]
     for scenario, by_batch in removed.items():
-        known = scores.dropna(subset="value")
-        after, total = known[known["scenario"] == scenario], known[(known["scenario"] == whole) & (known["metric"] == "total")]
+        after = known[known["scenario"] == scenario]
         earlier = pd.concat([before[before["scenario"] == scenario].assign(metric="purity"), total]).assign(when="before")
         both = pd.concat([earlier, after.assign(when="after")])
         asked = [("purity", label, f"purity of {label}") for label in dict.fromkeys(sum(by_batch.values(), []))]

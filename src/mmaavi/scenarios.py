@@ -80,7 +80,7 @@ def remove(mosaic: Mosaic, labels: pd.Series, removed: dict[str, list[str]]) -> 
         If there are no such cells.
     """
     gone = np.zeros(len(mosaic.cells), dtype=bool)
-    label = labels.reindex(mosaic.cells).astype(object).where(lambda x: x.notna(), None).to_numpy()
+    label = labels.reindex(mosaic.cells).to_numpy(dtype=object, na_value=None)
     batch = mosaic.obs["batch"].to_numpy()
     for name, unwanted in removed.items():
         if name not in mosaic.batches:

@@ -106,10 +106,13 @@ def hidden_modality(wildcards):
     return next((m for hidden in scenarios for m in hidden), "")
 
 
+def whole_scenario(wildcards):
+    """The first scenario of an experiment, with which the others are compared."""
+    return config["experiments"][wildcards.experiment]["scenarios"][0]
+
+
 def whole_runs(wildcards):
-    """The runs on the first scenario of an experiment, with which the others are compared."""
-    whole = config["experiments"][wildcards.experiment]["scenarios"][0]
-    return [run for run in drawn_runs(wildcards) if run.scenario == whole]
+    return [run for run in drawn_runs(wildcards) if run.scenario == whole_scenario(wildcards)]
 
 
 def removed_populations(wildcards):

@@ -53,7 +53,7 @@ rule figure_experiment:
         n_components=lambda wildcards: [n_components(run) for run in drawn_runs(wildcards)],
         modality=hidden_modality,
         removed=removed_populations,
-        whole=lambda wildcards: config["experiments"][wildcards.experiment]["scenarios"][0],
+        whole=whole_scenario,
         whole_runs=lambda wildcards: [list(astuple(run)) for run in whole_runs(wildcards)],
         reference=lambda wildcards: list(reference_of(wildcards.experiment)),
         learners=lambda wildcards: sorted({run.variant for run in drawn_runs(wildcards) if learns_from_labels(run)}),

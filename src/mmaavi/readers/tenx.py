@@ -67,7 +67,7 @@ def _triplets(matrix: Path, keep: np.ndarray, n_cells: int) -> Iterator[sp.coo_a
 
     They are read by pandas: scipy's reader may crash at a bad file.
     """
-    shape, place = (len(keep), n_cells), np.cumsum(keep) - 1
+    shape, kept, place = (len(keep), n_cells), (n_cells, int(keep.sum())), np.cumsum(keep) - 1
     opener = gzip.open if matrix.suffix == ".gz" else open
     with opener(matrix, "rt") as lines:
         kind = next(lines, "").lower().split()
@@ -82,7 +82,7 @@ def _triplets(matrix: Path, keep: np.ndarray, n_cells: int) -> Iterator[sp.coo_a
         if n_claimed > shape[0] * shape[1]:
             raise InputError(f"{matrix} claims {n_claimed} values, more than it can hold; get it anew")
         options = {"sep": r"\s+", "float_precision": SAFE_NUMBERS}
-        yield sp.coo_array((n_cells, int(keep.sum())), dtype=np.float32)  # there may be no values at all
+        yield sp.coo_array(kept, dtype=np.float32)  # there may be no values at all
         columns, n_read = {"feature": np.int32, "cell": np.int32, "value": np.float32}, 0
         while n_read <= n_claimed and (text := "".join(lines.readlines(TEXT_AT_ONCE))):
             part = pd.read_csv(io.StringIO(text), header=None, names=list(columns), index_col=False, dtype=columns, **options)
@@ -94,7 +94,7 @@ def _triplets(matrix: Path, keep: np.ndarray, n_cells: int) -> Iterator[sp.coo_a
                 )
             n_read += len(part)
             part = part[keep[part["feature"] - 1]]
-            yield sp.coo_array((part["value"], (part["cell"] - 1, place[part["feature"] - 1])), shape=(n_cells, int(keep.sum())))
+            yield sp.coo_array((part["value"], (part["cell"] - 1, place[part["feature"] - 1])), shape=kept)
     if n_read != n_claimed:
         raise InputError(f"{matrix} claims {n_claimed} values, and has {'more' if n_read > n_claimed else n_read}; get it anew")
 
