@@ -8,7 +8,7 @@ from mmaavi.analyses import of_runs, panels, removed_populations, series, share_
 from mmaavi.experiments import Run
 from mmaavi.overview import packages
 from mmaavi.plan import earlier_runs, estimates, plan
-from mmaavi.reference import compare
+from mmaavi.reference import AS_SCORES, compare
 
 RUNS = [["d", s, "mmaavi", v, k] for s, v in (("full", "default"), ("full", "small"), ("cut", "default")) for k in (0, 1)]
 
@@ -135,3 +135,21 @@ def test_a_score_moved_if_it_left_both_intervals_and_the_tolerance():
     assert compare(new.assign(dataset="x"), old).empty
     assert compare(new.assign(mean=np.nan), old)["moved"].all()  # it broke
     assert compare(new.assign(mean=0.4, high=1.4), old)["moved"].all()  # intervals of few seeds excuse only so much
+
+
+def test_losses_populations_and_agreement_are_compared_as_scores_are():
+    about = {"dataset": "d", "scenario": "full", "variant": "default"}
+    tables = {
+        "components": pd.DataFrame([{**about, "n_components": k, "mean": 800.0, "sd": 1.0} for k in (3, 4)]),
+        "populations": pd.DataFrame(
+            [
+                {**about, "method": "pca", "panel": "purity of B, cut", "when": w, "mean": 0.5, "high": 0.6}
+                for w in ("before", "after")
+            ]
+        ),
+        "agreement": pd.DataFrame([{**about, "features": "rna - atac", "group": g, "share": 0.9} for g in ("1: B", "all")]),
+    }
+    old = pd.concat([AS_SCORES[name](table) for name, table in tables.items()])
+    assert len(compare(old, old)) == 2 + 2 + 1  # of agreement, all clusters
+    new = old.assign(mean=[803.9, 804.1, 0.59, 0.61, 0.94])
+    assert compare(new, old)["moved"].tolist() == [False, True, False, True, True]

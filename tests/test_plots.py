@@ -19,6 +19,7 @@ from mmaavi.plots.transfer import confusion, transfer_groups, transfer_umap
 from mmaavi.plots.umap import umap_grid
 from mmaavi.plots.volcano import volcano
 from mmaavi.scores import AGGREGATES, BATCH, BIO, IMPUTATION, MOSAIC, TRUTH
+from mmaavi.selection import by_components
 
 NAMES = AGGREGATES | BIO | BATCH | MOSAIC | TRUTH | IMPUTATION
 
@@ -166,14 +167,16 @@ def test_a_single_seed_has_no_interval_and_is_drawn():
 def test_the_ranking_counts_by_dataset_and_leaves_controls_out():
     one, two = tidy("one"), tidy("two", ("mmaavi",))
     one.loc[(one["method"] == "pca") & (one["metric"] == "total"), ["mean", "n_seeds"]] = [0.9, 1]
-    text = texts(ranking(pd.concat([one, two]), "Title"))
+    cells = {("one", "full"): "12 cells", ("two", "full"): "34 cells"}
+    text = texts(ranking(pd.concat([one, two]), cells, "Title"))
+    assert "two\n34 cells" in text
     assert "0.900  #1 *" in text
     assert "#2 *" not in text
     assert "no" not in text.split(" | ")
     assert "Cell types" not in text
     assert "1.0 of some" in text  # PCA, on one of two
     declared = tidy("two", ("pca",)).assign(mean=np.nan, n_seeds=0)
-    assert "no" in texts(ranking(pd.concat([one, two, declared]), "Title")).split(" | ")
+    assert "no" in texts(ranking(pd.concat([one, two, declared]), cells, "Title")).split(" | ")
 
 
 def test_curves_have_a_line_for_each_method_and_a_panel_for_each_measure():
@@ -197,7 +200,7 @@ def test_differences_lie_on_both_sides_of_zero():
 
 def test_the_chosen_number_of_components_is_marked():
     losses = pd.DataFrame({"n_components": [3, 3, 5, 5], "seed": [0, 1, 0, 1], "loss": [2.0, 2.1, 1.5, 1.6]})
-    assert "chosen: K = 5" in texts(component_losses(losses, 5, "Title"))
+    assert "chosen: K = 5" in texts(component_losses(losses, by_components(losses), "Title"))
 
 
 def test_populations_show_before_and_after():

@@ -25,12 +25,13 @@ def validation_losses(
     return pd.DataFrame(rows, columns=["n_components", "seed", "loss"])
 
 
-def choose_components(losses: pd.DataFrame) -> int:
-    """The K with the smallest mean + standard deviation over seeds of the best validation loss; the least K of several.
+def by_components(losses: pd.DataFrame) -> pd.DataFrame:
+    """``n_components, mean, sd, n_seeds`` of the best validation loss, and whether a K is ``chosen``.
 
-    ``losses`` has the columns ``n_components, seed, loss``. A K of fewer seeds than others, some of whose fits failed, is not
-    taken: its deviation says too little.
+    That is the K with the smallest mean + standard deviation over seeds; the least K of several. A K of fewer seeds than others,
+    some of whose fits failed, is not taken: its deviation says too little. ``losses``: ``n_components, seed, loss``.
     """
-    by_k = losses.groupby("n_components")["loss"].agg(["mean", "std", "size"])
-    whole = by_k[by_k["size"] == by_k["size"].max()]
-    return int((whole["mean"] + whole["std"].fillna(0)).idxmin())
+    by_k = losses.groupby("n_components")["loss"].agg(mean="mean", sd="std", n_seeds="size").reset_index()
+    whole = by_k[by_k["n_seeds"] == by_k["n_seeds"].max()]
+    best = (whole["mean"] + whole["sd"].fillna(0)).idxmin()
+    return by_k.assign(chosen=by_k.index == best)

@@ -25,6 +25,18 @@ def experiment_figures():
     return files
 
 
+def referenced_files():
+    """The files that `compare` holds against each table of the reference results."""
+    values = [path.removesuffix(".png") + ".tsv" for path in experiment_figures()]
+    return {
+        "summary": ["results/tables/summary.tsv"],
+        "transfer": ["results/tables/transfer.tsv"],
+        "components": [path for path in values if Path(path).stem == "components"],
+        "populations": [path for path in values if Path(path).stem == "populations"],
+        "agreement": [f"{run.folder}/agreement.tsv" for run in marker_runs()],
+    }
+
+
 def reference_of(experiment):
     """Scenario, method and variant that an ablation compares with: the first of the config, whether it failed or not."""
     spec = config["experiments"][experiment]
@@ -70,24 +82,25 @@ def drawn_files(wildcards):
         raise WorkflowError(f"the experiment '{wildcards.experiment}' has no runs on '{wildcards.shown}'")
     n = middle_n(wildcards)
     mosaic = f"results/{runs[0].dataset}/{runs[0].scenario}"
-    labels = {"labels": f"{mosaic}/labels.tsv", "labelled": f"{mosaic}/labelled/n{n}_seed{runs[0].seed}.tsv"}
+    cells = {"labels": f"{mosaic}/labels.tsv"}
+    labelled = {"labelled": f"{mosaic}/labelled/n{n}_seed{runs[0].seed}.tsv"}
     if wildcards.figure == "components":
-        return {"files": [f"{run.folder}/history.tsv" for run in runs]}
+        return cells | {"files": [f"{run.folder}/history.tsv" for run in runs]}
     if wildcards.figure in ("overlap", "scaling"):
-        return {"files": [f"results/{runs[0].dataset}/{scenario}/labels.tsv" for scenario in scenarios_of(runs)]}
+        return cells | {"files": [f"results/{runs[0].dataset}/{scenario}/labels.tsv" for scenario in scenarios_of(runs)]}
     if wildcards.figure == "populations":
-        return {
+        return cells | {
             "embeddings": [f"{run.folder}/embedding.h5ad" for run in whole_runs(wildcards)],
-            "labels": [f"results/{runs[0].dataset}/{scenario}/labels.tsv" for scenario in removed_populations(wildcards)],
+            "without": [f"results/{runs[0].dataset}/{scenario}/labels.tsv" for scenario in removed_populations(wildcards)],
         }
     if wildcards.figure in ("transfer", "transfer_groups"):
-        return {"files": [f"{run.folder}/transfer_n{n}.tsv" for run, n in drawn_transfers(wildcards)]}
+        return cells | {"files": [f"{run.folder}/transfer_n{n}.tsv" for run, n in drawn_transfers(wildcards)]}
     if wildcards.figure == "confusion":
-        return labels | {"files": [f"{run.folder}/predicted_n{n}.tsv" for run in closer_look(wildcards)]}
+        return cells | labelled | {"files": [f"{run.folder}/predicted_n{n}.tsv" for run in closer_look(wildcards)]}
     if wildcards.figure == "transfer_umap":
         folder = closer_look(wildcards)[0].folder
-        return labels | {"files": [f"{folder}/predicted_n{n}.tsv"], "embedding": f"{folder}/embedding.h5ad"}
-    return {}
+        return cells | labelled | {"files": [f"{folder}/predicted_n{n}.tsv"], "embedding": f"{folder}/embedding.h5ad"}
+    return cells
 
 
 def scenarios_of(runs):

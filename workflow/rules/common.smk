@@ -274,13 +274,18 @@ def figure_files():
     return files
 
 
-def marker_files():
-    """The figures of markers and links: of the first seed of each variant of mmAAVI on each mosaic that is asked for."""
+def marker_runs():
+    """The runs whose markers and links are looked for: the first seed of each variant of mmAAVI on each mosaic that is asked for."""
     first = {}
     for run in [run for name in experiments_of("markers") for run in EXPERIMENTS[name] if run.method == "mmaavi"]:
-        first.setdefault((run.dataset, run.scenario, run.variant), run.seed)
+        first.setdefault((run.dataset, run.scenario, run.variant), run)
+    return list(first.values())
+
+
+def marker_files():
+    """The figures of markers and links."""
     return [
-        f"results/figures/{dataset}/{scenario}/{figure}_{variant}_seed{seed}.png"
-        for (dataset, scenario, variant), seed in first.items()
+        f"results/figures/{run.dataset}/{run.scenario}/{figure}_{run.variant}_seed{run.seed}.png"
+        for run in marker_runs()
         for figure in ("volcano", "dot_plot", "agreement", "links")
     ]

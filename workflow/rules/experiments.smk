@@ -35,6 +35,7 @@ rule figure_experiment:
             subcategory="{experiment}",
             labels={"mosaic": "{shown}", "figure": "{figure}"},
         ),
+        values="results/figures/{experiment}/{shown}/{figure}.tsv",
     log:
         "logs/figure_experiment/{experiment}/{shown}/{figure}.log",
     wildcard_constraints:

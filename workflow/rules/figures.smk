@@ -58,6 +58,7 @@ rule figure_umap:
 rule figure_ranking:
     input:
         scores="results/tables/scores.tsv",
+        labels=[f"results/{dataset}/{scenario}/labels.tsv" for dataset, scenario in mosaics_of(integrations())],
     output:
         svg="results/figures/ranking.svg",
         png=report(
@@ -76,6 +77,7 @@ rule figure_ranking:
     params:
         title="Total score and rank of each method",
         runs=[list(astuple(run)) for run in integrations()],
+        mosaics=mosaics_of(integrations()),
         citations=citations(),
         code=script_hash("figure_ranking.py"),
     message:
@@ -179,6 +181,7 @@ rule figure_attention:
 
 rule figure_training:
     input:
+        labels="results/{dataset}/{scenario}/labels.tsv",
         histories=trained_histories,
     output:
         svg="results/figures/{dataset}/{scenario}/training.svg",

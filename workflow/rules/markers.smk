@@ -44,6 +44,7 @@ rule markers:
 
 rule figure_volcano:
     input:
+        labels="results/{dataset}/{scenario}/labels.tsv",
         differential="results/{dataset}/{scenario}/mmaavi/{variant}/seed{seed}/differential.tsv",
     output:
         svg="results/figures/{dataset}/{scenario}/volcano_{variant}_seed{seed}.svg",
@@ -107,6 +108,7 @@ rule figure_dot_plot:
 
 rule figure_agreement:
     input:
+        labels="results/{dataset}/{scenario}/labels.tsv",
         agreement="results/{dataset}/{scenario}/mmaavi/{variant}/seed{seed}/agreement.tsv",
     output:
         svg="results/figures/{dataset}/{scenario}/agreement_{variant}_seed{seed}.svg",

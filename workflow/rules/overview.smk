@@ -46,8 +46,7 @@ rule plan:
 
 rule compare:
     input:
-        "results/tables/summary.tsv",
-        "results/tables/transfer.tsv",
+        **referenced_files(),
     log:
         "logs/compare.log",
     localrule: True
@@ -55,7 +54,7 @@ rule compare:
         "../../envs/main.yaml"
     threads: 1
     params:
-        reference=[str(ROOT / f"resources/reference_results/{name}.tsv") for name in ("summary", "transfer")],
+        reference={name: str(ROOT / f"resources/reference_results/{name}.tsv") for name in referenced_files()},
     message:
         "This run beside the reference results:"
     script:

@@ -1,18 +1,20 @@
-"""Compare the scores of this run with the committed ones, and say what moved."""
+"""Compare the results of this run with the committed ones, and say what moved."""
 
 import sys
 
 import pandas as pd
 
 from mmaavi.logs import log_to
-from mmaavi.reference import compare
+from mmaavi.reference import AS_SCORES, compare
 
 log_to(snakemake.log[0])
-fresh, reference = (
-    pd.concat([pd.read_csv(path, sep="\t") for path in paths], ignore_index=True)
-    for paths in (snakemake.input, snakemake.params.reference)
-)
-table = compare(fresh, reference)
+fresh, reference = [], []
+for name, path in snakemake.params.reference.items():
+    for tables, paths in ((fresh, snakemake.input[name]), (reference, [path])):
+        for file in paths:
+            table = pd.read_csv(file, sep="\t")
+            tables.append(AS_SCORES[name](table) if name in AS_SCORES else table)
+table = compare(pd.concat(fresh, ignore_index=True), pd.concat(reference, ignore_index=True))
 moved = table[table["moved"]].drop(columns="moved")
 if table.empty:
     print("None of these runs is among the reference results.")

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from mmaavi.embedding import read_labels
+from mmaavi.files import write_table
 from mmaavi.logs import log_to
 from mmaavi.plots.style import save
 from mmaavi.plots.transfer import confusion
@@ -16,4 +17,8 @@ for method, path in zip(snakemake.params.methods, snakemake.input.files, strict=
     if len(predicted):
         both = pd.DataFrame({"truth": truth, "predicted": predicted.reindex(truth.index)})
         tables[method] = both.loc[unlabelled].dropna(subset="truth")
-save(confusion(tables, f"{snakemake.params.title}, {snakemake.params.n} labelled cells asked for"), snakemake.output)
+title = f"{snakemake.params.title}, {snakemake.params.n} labelled cells asked for"
+save(confusion(tables, title), [snakemake.output.svg, snakemake.output.png])
+columns = ["method", "truth", "predicted"]
+cells = pd.concat([table.assign(method=method) for method, table in tables.items()] or [pd.DataFrame(columns=columns)])
+write_table(cells.value_counts(columns, sort=False).rename("cells").reset_index(), snakemake.output.values, index=False, float_format="%.6g")

@@ -8,7 +8,7 @@ from mmaavi.markers import clusters, measured_by_cluster, read_table
 from mmaavi.mosaic import load
 from mmaavi.peak_links import genes_and_peaks
 from mmaavi.plots.genome import genome_tracks
-from mmaavi.plots.style import save
+from mmaavi.plots.style import cells_in, save
 from mmaavi.stored import READ_GIB
 
 log_to(snakemake.log[0])
@@ -21,5 +21,6 @@ if len(links):
     groups = clusters(adata.obsm["mmaavi_c"], labels, asked["smallest"], asked["most_clusters"])
     genes, peaks = genes_and_peaks(mosaic)
     tables = (mosaic.var[genes], mosaic.var[peaks], measured_by_cluster(mosaic, peaks, groups)[1])
-figure = genome_tracks(links, *tables, snakemake.params.title, asked["fdr"], asked["n_genes"], asked["most_peaks"])
+title = f"{snakemake.params.title}, {cells_in(snakemake.input.labels)}"
+figure = genome_tracks(links, *tables, title, asked["fdr"], asked["n_genes"], asked["most_peaks"])
 save(figure, snakemake.output)

@@ -4,15 +4,16 @@ import pandas as pd
 
 from mmaavi.analyses import RUN, of_runs, removed_populations
 from mmaavi.embedding import read_embedding, read_labels
+from mmaavi.files import write_table
 from mmaavi.logs import log_to
 from mmaavi.metrics import N_NEIGHBOURS, label_purity, neighbours
 from mmaavi.plots.populations import population_panels
-from mmaavi.plots.style import save
+from mmaavi.plots.style import cells_in, save
 
 log_to(snakemake.log[0])
 params = snakemake.params
 before = []
-for scenario, path in zip(params.removed, snakemake.input.labels, strict=True):
+for scenario, path in zip(params.removed, snakemake.input.without, strict=True):
     labels = read_labels(path).iloc[:, 2].dropna()
     for (dataset, _, *run), embedding in zip(params.whole_runs, snakemake.input.embeddings, strict=True):
         adata = read_embedding(embedding, labels.index)
@@ -21,4 +22,7 @@ for scenario, path in zip(params.removed, snakemake.input.labels, strict=True):
             before += [(dataset, scenario, *run, score.group, score.value) for score in scores]
 scores = of_runs(pd.read_csv(snakemake.input.scores, sep="\t"), params.runs)
 table = removed_populations(scores, params.removed, params.whole, pd.DataFrame(before, columns=[*RUN, "group", "value"]))
-save(population_panels(table, params.title), snakemake.output)
+title = f"{params.title}, {cells_in(snakemake.input.labels)}"
+save(population_panels(table, title), [snakemake.output.svg, snakemake.output.png])
+table = table.assign(dataset=params.runs[0][0], panel=table["panel"].str.replace("\n", ", "))
+write_table(table, snakemake.output.values, index=False, float_format="%.6g")

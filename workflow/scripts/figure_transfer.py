@@ -3,9 +3,10 @@
 import pandas as pd
 
 from mmaavi.analyses import panels, series
+from mmaavi.files import write_table
 from mmaavi.logs import log_to
 from mmaavi.plots.curves import curves
-from mmaavi.plots.style import save
+from mmaavi.plots.style import cells_in, save
 from mmaavi.transfer import METRICS, family
 
 log_to(snakemake.log[0])
@@ -13,4 +14,7 @@ scores = pd.concat([pd.read_csv(path, sep="\t") for path in snakemake.input.file
 scores = scores.assign(variant=[family(v, snakemake.params.learners) for v in scores["variant"]])
 n_labelled = pd.Series(sorted(scores["n_labelled"].unique()), name="n")
 table = series(panels(scores, METRICS), n_labelled.set_axis(n_labelled.rename("n_labelled")))
-save(curves(table, "labelled cells asked for", snakemake.params.title, log_x=True), snakemake.output)
+title = f"{snakemake.params.title}, {cells_in(snakemake.input.labels)}"
+figure = curves(table, "labelled cells asked for", title, log_x=True)
+save(figure, [snakemake.output.svg, snakemake.output.png])
+write_table(table, snakemake.output.values, index=False, float_format="%.6g")

@@ -2,8 +2,9 @@
 
 import pandas as pd
 
+from mmaavi.files import write_table
 from mmaavi.logs import log_to
-from mmaavi.plots.style import save
+from mmaavi.plots.style import cells_in, save
 from mmaavi.plots.transfer import transfer_groups
 from mmaavi.transfer import family
 
@@ -12,5 +13,7 @@ scores = pd.concat([pd.read_csv(path, sep="\t") for path in snakemake.input.file
 scores = scores[(scores["metric"] == "transfer_balanced") & (scores["n_labelled"] == snakemake.params.n)]
 scores = scores.assign(variant=[family(v, snakemake.params.learners) for v in scores["variant"]])
 mean = scores.groupby(["method", "variant", "group"], sort=False)["value"].mean().rename("mean").reset_index()
-title = f"{snakemake.params.title}\nbalanced accuracy from {snakemake.params.n} labelled cells asked for"
-save(transfer_groups(mean, title), snakemake.output)
+title = f"{snakemake.params.title}, {cells_in(snakemake.input.labels)}"
+figure = transfer_groups(mean, f"{title}\nbalanced accuracy from {snakemake.params.n} labelled cells asked for")
+save(figure, [snakemake.output.svg, snakemake.output.png])
+write_table(mean, snakemake.output.values, index=False, float_format="%.6g")

@@ -30,9 +30,10 @@ groups = clusters(adata.obsm["mmaavi_c"], labels, asked["smallest"])
 logging.info("%d cells lie in clusters of fewer than %d cells and are left out", groups.isna().sum(), asked["smallest"])
 table = differential_features(model, mosaic, groups, asked["delta"], asked["most_cells"])
 rng = np.random.default_rng(int(snakemake.wildcards.seed))
+of_run = {key: snakemake.wildcards[key] for key in ("dataset", "scenario", "variant")}
 tables = {
     "differential": table,
-    "agreement": agreement(table, mosaic, rng, asked["fdr"], asked["n_null"]),
+    "agreement": agreement(table, mosaic, rng, asked["fdr"], asked["n_null"]).assign(**of_run),
     "links": peak_links(model, mosaic, truth, asked["within"]),
 }
 for name, rows in tables.items():

@@ -6,20 +6,20 @@ from matplotlib.figure import Figure
 from .style import COLOURS
 
 
-def component_losses(losses: pd.DataFrame, chosen: int, title: str) -> Figure:
+def component_losses(losses: pd.DataFrame, by_k: pd.DataFrame, title: str) -> Figure:
     """Best validation loss of each seed (dots), mean and standard deviation by K, their sum (the criterion), and the chosen K.
 
     Parameters
     ----------
     losses
         ``n_components, seed, loss``, as :func:`mmaavi.selection.validation_losses` gives it.
-    chosen
-        The K of :func:`mmaavi.selection.choose_components`.
+    by_k
+        What :func:`mmaavi.selection.by_components` makes of them.
     title
         Of the dataset.
     """
-    by_k = losses.groupby("n_components")["loss"]
-    mean, sd = by_k.mean(), by_k.std().fillna(0)
+    chosen, by_k = by_k.loc[by_k["chosen"], "n_components"].item(), by_k.set_index("n_components")
+    mean, sd = by_k["mean"], by_k["sd"].fillna(0)
     figure = Figure(figsize=(4.6, 2.9), layout="constrained")
     axis = figure.subplots()
     axis.plot(losses["n_components"], losses["loss"], "o", ms=2.5, color="0.6", label="one seed")

@@ -45,11 +45,10 @@ def curves(table: pd.DataFrame, x_label: str, title: str, log_x: bool = False, l
         for name in names:
             part = table[(table["panel"] == panel) & (table["name"] == name)].dropna(subset="mean").sort_values("x")
             method = method_of[name]
-            variants = [other for other in names if method_of[other] == method]
-            line = {"color": colours[method], "ls": LINES[variants.index(name) % len(LINES)]}
-            axis.plot(
-                part["x"], part["mean"], marker=MARKERS[methods.index(method) % len(MARKERS)], ms=4, lw=1.2, label=name, **line
-            )
+            variant = [other for other in names if method_of[other] == method].index(name)
+            line = {"color": colours[method], "ls": LINES[variant % len(LINES)], "lw": 1.2, "label": name}
+            marker = {"marker": MARKERS[methods.index(method) % len(MARKERS)], "ms": 4, "fillstyle": "none" if variant else "full"}
+            axis.plot(part["x"], part["mean"], **line, **marker)
             axis.fill_between(part["x"].to_numpy(float), part["low"], part["high"], color=colours[method], alpha=0.15, lw=0)
         axis.set_title(panel)
         axis.grid(lw=0.4, color="0.88")

@@ -1,5 +1,7 @@
 """The headline of an integration: a table of scores as a picture, and the ranking of methods over datasets."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -79,7 +81,7 @@ def _bars(axis, mean: pd.Series, low: pd.Series, high: pd.Series, y: dict, colou
     axis.set(xlim=(0, 1.02), xticks=[])
 
 
-def ranking(summary: pd.DataFrame, title: str) -> Figure:
+def ranking(summary: pd.DataFrame, cells: Mapping[tuple[str, str], str], title: str) -> Figure:
     """Mean total of each method (rows) on each dataset (columns), its rank there, and the mean rank; controls are left out.
 
     A single seed is marked; "no" where a method was asked for and gave none; empty where it was not asked for. Methods without
@@ -89,12 +91,15 @@ def ranking(summary: pd.DataFrame, title: str) -> Figure:
     ----------
     summary
         As for :func:`score_table`, of several mosaics, with ``dataset`` and ``scenario``.
+    cells
+        (dataset, scenario) -> how many cells, in words.
     title
         Of the figure.
     """
     table = named(summary[(summary["metric"] == "total") & (summary["group"] == "all") & ~summary["method"].isin(CONTROLS)])
     mosaic = table["dataset"] + np.where(table["scenario"] == "full", "", "\n" + table["scenario"])
-    table = table.assign(mosaic=mosaic)
+    size = [cells[key] for key in zip(table["dataset"], table["scenario"], strict=True)]
+    table = table.assign(mosaic=mosaic + "\n" + size)
     total = table.pivot_table(index="name", columns="mosaic", values="mean", sort=False)
     seeds = table.pivot_table(index="name", columns="mosaic", values="n_seeds", sort=False)
     rank = total.rank(ascending=False)

@@ -62,6 +62,12 @@ def save(figure: Figure, paths) -> None:
             )
 
 
+def cells_in(labels: str) -> str:
+    """How many cells a file of labels has, as titles say it: ``"6,000 cells"``."""
+    n = len(pd.read_csv(labels, sep="\t", usecols=["cell"]))
+    return f"{n:,} cells"
+
+
 def colours_of(values: pd.Series, known: Mapping[str, str] = NO_COLOURS) -> dict[str, str]:
     """A colour for each value, in the order of the alphabet, so that a value keeps it in every figure of a dataset.
 
