@@ -21,4 +21,4 @@ title = f"{snakemake.params.title}, {snakemake.params.n} labelled cells asked fo
 save(confusion(tables, title), [snakemake.output.svg, snakemake.output.png])
 columns = ["method", "truth", "predicted"]
 cells = pd.concat([table.assign(method=method) for method, table in tables.items()] or [pd.DataFrame(columns=columns)])
-write_table(cells.value_counts(columns, sort=False).rename("cells").reset_index(), snakemake.output.values, index=False, float_format="%.6g")
+write_table(cells.value_counts(columns, sort=False).rename("cells").reset_index(), snakemake.output.values, index=False)

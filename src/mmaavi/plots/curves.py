@@ -47,8 +47,8 @@ def curves(table: pd.DataFrame, x_label: str, title: str, log_x: bool = False, l
             method = method_of[name]
             variant = [other for other in names if method_of[other] == method].index(name)
             line = {"color": colours[method], "ls": LINES[variant % len(LINES)], "lw": 1.2, "label": name}
-            marker = {"marker": MARKERS[methods.index(method) % len(MARKERS)], "ms": 4, "fillstyle": "none" if variant else "full"}
-            axis.plot(part["x"], part["mean"], **line, **marker)
+            marker = MARKERS[methods.index(method) % len(MARKERS)]
+            axis.plot(part["x"], part["mean"], **line, marker=marker, ms=4, fillstyle="none" if variant else "full")
             axis.fill_between(part["x"].to_numpy(float), part["low"], part["high"], color=colours[method], alpha=0.15, lw=0)
         axis.set_title(panel)
         axis.grid(lw=0.4, color="0.88")
