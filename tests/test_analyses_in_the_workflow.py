@@ -3,11 +3,13 @@
 import shutil
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
+from conftest import ROOT
 from test_workflow import copy_project, planned, succeed
 
 OPTIONS = ("--configfile", "mine.yaml", "--set-threads", "integrate=1")
@@ -22,17 +24,16 @@ VARIANTS = {
 }
 SCENARIOS = {
     "full": {},
-    "hidden": {"hide_from": {"protein": 2}, "n_cells": 200},  # for overlap and scaling
-    "without": {"remove": {"batch1": ["type2"]}},
+    "cut": {"hide_from": {"protein": 2}, "n_cells": 200, "remove": {"batch1": ["type2"]}},  # overlap, scaling, populations
 }
 BOTH, OURS = {"mmaavi": ["default"], "stabmap": ["default"]}, {"mmaavi": ["default"]}
 EXPERIMENTS = {
     "first": {"methods": BOTH},
     "k": {"analysis": "components", "methods": {"mmaavi": ["default", "k03"]}},
-    "overlap": {"analysis": "overlap", "methods": OURS, "scenarios": ["full", "hidden"]},
-    "gone": {"analysis": "populations", "methods": OURS, "scenarios": ["full", "without"]},
+    "overlap": {"analysis": "overlap", "methods": OURS, "scenarios": ["full", "cut"]},
+    "gone": {"analysis": "populations", "methods": OURS, "scenarios": ["full", "cut"]},
     "labels": {"analysis": "transfer", "methods": {"mmaavi": ["labels030", "default"]}, "labelled": [30]},
-    "size": {"analysis": "scaling", "methods": OURS, "scenarios": ["full", "hidden"]},
+    "size": {"analysis": "scaling", "methods": OURS, "scenarios": ["full", "cut"]},
     "parts": {"analysis": "ablation", "methods": {"mmaavi": ["default", "mean_fusion"]}},
     "features": {"analysis": "markers", "methods": OURS},
     "halves": {"analysis": "imputation", "methods": BOTH},
@@ -53,7 +54,7 @@ def project(tmp_path_factory) -> Path:
     folder = copy_project(tmp_path_factory.mktemp("analyses"))
     dataset = yaml.safe_load((folder / "config/datasets/demo.yaml").read_text())
     for entry in dataset["inputs"]:
-        entry |= {"n_cells": 360, "n_genes": 60, "n_proteins": 12}
+        entry |= {"n_cells": 300, "n_genes": 60, "n_proteins": 12}
     dataset["settings"] = {"mmaavi": {"n_steps": 6}}
     (folder / "demo.yaml").write_text(yaml.safe_dump(dataset))
     experiments = {name: experiment | {"seeds": [0]} for name, experiment in EXPERIMENTS.items()}
@@ -62,9 +63,20 @@ def project(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("preset", ["analyses", "peers"])
+def test_presets_for_the_data_at_hand_plan_each_run_once(tmp_path, preset):
+    config = yaml.safe_load((ROOT / f"config/{preset}.yaml").read_text())
+    runs = set()
+    for experiment in config["experiments"].values():
+        named = experiment.get("datasets", config["datasets"]), experiment.get("scenarios", ["full"]), experiment["seeds"]
+        for method, variants in experiment["methods"].items():
+            runs |= set(product(*named, [method], variants))
+    assert planned(copy_project(tmp_path), "--configfile", f"config/{preset}.yaml")["integrate"] == len(runs)
+
+
 def test_a_run_of_several_experiments_is_computed_once(project):
     jobs = planned(project, *OPTIONS)
-    assert jobs["integrate"] == 4 + 2 + 1  # variants on 'full'; other scenarios; StabMap
+    assert jobs["integrate"] == 4 + 1 + 1  # variants on 'full'; the other scenario; StabMap
     assert jobs["score"] == jobs["integrate"] - 2  # the number of components and label transfer read no scores
     assert jobs["labelled"] == 1
     assert jobs["transfer"] == 2
@@ -73,8 +85,8 @@ def test_a_run_of_several_experiments_is_computed_once(project):
         cwd=project, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
     table = {line.split()[0]: line.split()[1:] for line in plan.splitlines() if line.split()[0] in [*EXPERIMENTS, "all"]}
-    assert [int(table["all"][i]) for i in range(3)] == [7, 7, 7]
-    assert sum(int(table[name][1]) for name in EXPERIMENTS) == 7
+    assert [int(table["all"][i]) for i in range(3)] == [6, 6, 6]
+    assert sum(int(table[name][1]) for name in EXPERIMENTS) == 6
 
 
 def test_every_analysis_draws_its_figures(project):
@@ -88,9 +100,9 @@ def test_every_analysis_draws_its_figures(project):
     assert not (project / "results/figures/ranking.png").exists()  # of one mosaic there is none
     assert (project / "results/demo/full/mmaavi/default/seed0/model/model.json").is_file()
     scores = pd.read_csv(project / "results/tables/scores.tsv", sep="\t")
-    patterns = pd.read_csv(project / "results/demo/hidden/labels.tsv", sep="\t")["pattern"]
+    patterns = pd.read_csv(project / "results/demo/cut/labels.tsv", sep="\t")["pattern"]
     assert not patterns.str.contains("protein").any()
-    removed = scores.query("scenario == 'without' and metric == 'purity' and group == 'type2'")
+    removed = scores.query("scenario == 'cut' and metric == 'purity' and group == 'type2'")
     assert removed["value"].between(0, 1).all()
     assert len(removed) == 1
 
@@ -129,5 +141,5 @@ def test_a_run_agrees_with_itself_as_reference_and_says_what_moved(project):
         table.assign(mean=table["mean"] + change).to_csv(reference / f"{name}.tsv", sep="\t", index=False)
     other = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     assert other.returncode != 0
-    for moved in ("-0.200", "transfer_accuracy", "-50.000", "validation_loss", "purity of type2, without, after"):
+    for moved in ("-0.200", "transfer_accuracy", "-50.000", "validation_loss", "purity of type2, cut, after"):
         assert moved in other.stdout
