@@ -107,7 +107,7 @@ def test_a_change_of_the_networks_reruns_training_and_what_follows(demo):
 
 
 def test_scripts_import_the_package_of_their_own_checkout(demo):
-    """The path that common.smk inserts reaches every script job, without an installed package."""
+    """The path that common.smk inserts reaches every script job, without an installed package, and what torch is told."""
     rule = """
 
 rule probe:
@@ -116,7 +116,8 @@ rule probe:
     script:
         "scripts/probe.py"
 """
-    (demo / "workflow/scripts/probe.py").write_text("import mmaavi\nopen(snakemake.output[0], 'w').write(mmaavi.__file__)\n")
+    said = "os.environ['GOMP_SPINCOUNT'], mmaavi.__file__"
+    (demo / "workflow/scripts/probe.py").write_text(f"import os, mmaavi\nprint({said}, file=open(snakemake.output[0], 'w'))\n")
     snakefile = demo / "workflow/Snakefile"
     original = snakefile.read_text()
     snakefile.write_text(original + rule)
@@ -124,7 +125,7 @@ rule probe:
         succeed(demo, "probe.txt")
     finally:
         snakefile.write_text(original)
-    assert (demo / "probe.txt").read_text() == str(demo / "src/mmaavi/__init__.py")
+    assert (demo / "probe.txt").read_text().split() == ["2000", str(demo / "src/mmaavi/__init__.py")]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (Debian: apt-get install chromium)")
@@ -165,7 +166,7 @@ def test_quickstart_runs_on_real_data(mirror, tmp_path):
         "      shuffled: [default]\n      cell_type: [default]\n", ""
     )
     (folder / "config/quickstart.yaml").write_text(config)
-    options = ("--configfile", "config/quickstart.yaml", "--config", f"mirror={mirror}")
+    options = ("--configfile", "config/quickstart.yaml", "--set-threads", "integrate=1", "--config", f"mirror={mirror}")
     succeed(folder, *options, "--", "results/tables/summary.tsv")
     table = pd.read_csv(folder / "results/tables/summary.tsv", sep="\t").query("group == 'all' and metric == 'total'")
     total = table.set_index("method")["mean"]
