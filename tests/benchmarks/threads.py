@@ -2,8 +2,8 @@
 
     PYTHONPATH=src .venv/bin/python tests/benchmarks/threads.py --mosaic results/quickstart/full/mosaic.h5mu [--steps 60]
 
-Each training runs in a process of its own, by turns: what torch is told of its threads is read when it is loaded. A waiting thread
-of libgomp spins 300,000 times where nothing is said, with this package 2,000 times.
+Each training runs in a process of its own, by turns: torch reads what it is told of its threads when it is loaded. Not told, one
+that waits spins 300,000 times (libgomp); with this package 2,000 times.
 """
 
 import argparse
