@@ -55,13 +55,14 @@ def test_a_removed_population_is_compared_with_all_of_its_cells(scores):
     removed = {"cut": {"b1": ["B"], "b2": ["B"]}}
     table = removed_populations(of_runs(scores, RUNS), removed, "full", before[before["variant"] == "default"])
     table = table.query("variant == 'default'")
-    purity = table[table["panel"] == "purity of B\ncut"].set_index("when")
+    purity = table.query("score == 'purity of B' and scenario == 'cut'").set_index("when")
     assert purity["mean"].to_dict() == pytest.approx({"before": 0.80, "after": 0.45})
     # Two values 0.1 apart: the 97.5% point of Student's t with one degree of freedom times 0.05.
     assert (purity["high"] - purity["mean"]).to_numpy() == pytest.approx(12.7062 * 0.05, rel=1e-4)
     assert len(table) == 4  # and the total
     unknown = removed_populations(of_runs(scores, RUNS), {"other": {"b1": ["C"]}}, "full", before)
-    assert set(unknown["panel"]) == {"total\nother"}
+    assert set(unknown["score"]) == {"total"}
+    assert set(unknown["scenario"]) == {"other"}
     assert set(unknown["when"]) == {"before"}
 
 
@@ -137,19 +138,21 @@ def test_a_score_moved_if_it_left_both_intervals_and_the_tolerance():
     assert compare(new.assign(mean=0.4, high=1.4), old)["moved"].all()  # intervals of few seeds excuse only so much
 
 
+def test_a_score_that_a_run_no_longer_has_moved():
+    run = {"dataset": "d", "scenario": "full", "variant": "default", "group": "all", "mean": 0.7, "high": 0.7}
+    old = pd.DataFrame([{**run, "method": method, "metric": m} for method in ("pca", "glue") for m in ("total", "bio")])
+    table = compare(old[:1], old)  # GLUE was not run
+    assert table.set_index("metric")["moved"].to_dict() == {"total": False, "bio": True}
+
+
 def test_losses_populations_and_agreement_are_compared_as_scores_are():
-    about = {"dataset": "d", "scenario": "full", "variant": "default"}
-    tables = {
-        "components": pd.DataFrame([{**about, "n_components": k, "mean": 800.0, "sd": 1.0} for k in (3, 4)]),
-        "populations": pd.DataFrame(
-            [
-                {**about, "method": "pca", "panel": "purity of B, cut", "when": w, "mean": 0.5, "high": 0.6}
-                for w in ("before", "after")
-            ]
-        ),
-        "agreement": pd.DataFrame([{**about, "features": "rna - atac", "group": g, "share": 0.9} for g in ("1: B", "all")]),
-    }
-    old = pd.concat([AS_SCORES[name](table) for name, table in tables.items()])
-    assert len(compare(old, old)) == 2 + 2 + 1  # of agreement, all clusters
-    new = old.assign(mean=[803.9, 804.1, 0.59, 0.61, 0.94])
-    assert compare(new, old)["moved"].tolist() == [False, True, False, True, True]
+    about = {"dataset": "d", "scenario": "full", "method": "mmaavi", "variant": "default"}
+    losses = [{**about, "n_components": k, "mean": 800.0, "sd": sd} for k, sd in ((3, 0.1), (4, 1), (5, np.nan))]
+    purity = [{**about, "score": "purity of B", "when": when, "mean": 0.5, "high": 0.6} for when in ("before", "after")]
+    links = [{**about, "features": "rna - atac", "group": group, "share": 0.9, "n": 100} for group in ("1: B", "all")]
+    tables = {"components": losses, "populations": purity, "agreement": links}
+    old = {name: AS_SCORES[name](pd.DataFrame(rows)) for name, rows in tables.items()}
+    new = {"components": [800.7, 803.0, 800.9], "populations": [0.59, 0.61], "agreement": [0.97]}
+    moved = {name: compare(old[name].assign(mean=mean, high=np.nan), old[name])["moved"].tolist() for name, mean in new.items()}
+    assert moved == {"components": [False, False, True], "populations": [False, True], "agreement": [False]}
+    assert compare(old["agreement"].assign(mean=0.8, high=np.nan), old["agreement"])["moved"].all()

@@ -158,6 +158,8 @@ def test_the_score_table_puts_the_best_first_and_controls_last():
     assert names == ["PCA, zero-filled  (3)", "mmAAVI  (3)", "Cell types (upper bound)  (3)"]
     for name in (*BIO.values(), *BATCH.values(), *AGGREGATES.values()):
         assert name.split()[0] in texts(figure)
+    bold = {t.get_position()[1] for axis in figure.axes[:2] for t in axis.texts if t.get_fontweight() == "bold"}
+    assert bold == {0, -1}  # the two methods are alike; so is the control, which is not
 
 
 def test_a_single_seed_has_no_interval_and_is_drawn():
@@ -204,7 +206,8 @@ def test_the_chosen_number_of_components_is_marked():
 
 
 def test_populations_show_before_and_after():
-    table = pd.DataFrame({"method": "mmaavi", "variant": "default", "panel": "purity of B", "when": ["before", "after"]})
+    table = pd.DataFrame({"method": "mmaavi", "variant": "default", "when": ["before", "after"]})
+    table = table.assign(scenario="cut", score="purity of B")
     table = table.assign(mean=[0.9, 0.4], low=[0.85, np.nan], high=[0.95, np.nan])
     lines = [line.get_xdata() for line in population_panels(table, "Title").axes[0].lines]
     assert {float(x[0]) for x in lines if len(x) == 1} == {0.9, 0.4}

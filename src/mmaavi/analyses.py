@@ -87,9 +87,9 @@ def removed_populations(
 
     Returns
     -------
-    ``method, variant, panel, when ('before' or 'after'), mean, low, high, n_seeds``, with 95% intervals over seeds: purity (share
-    of a cell's nearest cells that have its label) of the label, and the total of all cells, for each scenario. What was not run
-    is left out.
+    ``method, variant, scenario, score, when ('before' or 'after'), mean, low, high, n_seeds``, with 95% intervals over seeds:
+    purity (share of a cell's nearest cells that have its label) of the label, and the total of all cells, for each scenario that
+    removes some. What was not run is left out.
     """
     tables, known = [], scores.dropna(subset="value")
     total = known[(known["scenario"] == whole) & (known["metric"] == "total")]
@@ -100,5 +100,5 @@ def removed_populations(
         asked = [("purity", label, f"purity of {label}") for label in dict.fromkeys(sum(by_batch.values(), []))]
         for metric, group, what in [*asked, ("total", "all", "total")]:
             rows = both[(both["metric"] == metric) & (both["group"] == group)]
-            tables.append(rows.assign(panel=f"{what}\n{scenario}"))
-    return summarise(pd.concat(tables), ["method", "variant", "panel", "when"])
+            tables.append(rows.assign(scenario=scenario, score=what))
+    return summarise(pd.concat(tables), ["scenario", "score", "method", "variant", "when"])

@@ -7,14 +7,15 @@ import pandas as pd
 from mmaavi.logs import log_to
 from mmaavi.reference import AS_SCORES, compare
 
+
+def read(name, paths):
+    table = pd.concat([pd.read_csv(path, sep="\t") for path in paths], ignore_index=True)
+    return AS_SCORES[name](table) if name in AS_SCORES else table
+
+
 log_to(snakemake.log[0])
-fresh, reference = [], []
-for name, path in snakemake.params.reference.items():
-    for tables, paths in ((fresh, snakemake.input[name]), (reference, [path])):
-        for file in paths:
-            table = pd.read_csv(file, sep="\t")
-            tables.append(AS_SCORES[name](table) if name in AS_SCORES else table)
-table = compare(pd.concat(fresh, ignore_index=True), pd.concat(reference, ignore_index=True))
+asked = {name: path for name, path in snakemake.params.reference.items() if snakemake.input[name]}
+table = pd.concat([compare(read(name, snakemake.input[name]), read(name, [path])) for name, path in asked.items()])
 moved = table[table["moved"]].drop(columns="moved")
 if table.empty:
     print("None of these runs is among the reference results.")

@@ -5,7 +5,7 @@ import pandas as pd
 from mmaavi.embedding import read_labels
 from mmaavi.files import write_table
 from mmaavi.logs import log_to
-from mmaavi.plots.style import save
+from mmaavi.plots.style import cells_in, save
 from mmaavi.plots.transfer import confusion
 
 log_to(snakemake.log[0])
@@ -17,7 +17,7 @@ for method, path in zip(snakemake.params.methods, snakemake.input.files, strict=
     if len(predicted):
         both = pd.DataFrame({"truth": truth, "predicted": predicted.reindex(truth.index)})
         tables[method] = both.loc[unlabelled].dropna(subset="truth")
-title = f"{snakemake.params.title}, {snakemake.params.n} labelled cells asked for"
+title = f"{snakemake.params.title}, {cells_in(snakemake.input.labels)}\n{snakemake.params.n} labelled cells asked for"
 save(confusion(tables, title), [snakemake.output.svg, snakemake.output.png])
 columns = ["method", "truth", "predicted"]
 cells = pd.concat([table.assign(method=method) for method, table in tables.items()] or [pd.DataFrame(columns=columns)])

@@ -24,5 +24,4 @@ scores = of_runs(pd.read_csv(snakemake.input.scores, sep="\t"), params.runs)
 table = removed_populations(scores, params.removed, params.whole, pd.DataFrame(before, columns=[*RUN, "group", "value"]))
 title = f"{params.title}, {cells_in(snakemake.input.labels)}"
 save(population_panels(table, title), [snakemake.output.svg, snakemake.output.png])
-table = table.assign(dataset=params.runs[0][0], panel=table["panel"].str.replace("\n", ", "))
-write_table(table, snakemake.output.values, index=False, float_format="%.6g")
+write_table(table.assign(dataset=params.runs[0][0]), snakemake.output.values, index=False, float_format="%.6g")

@@ -22,6 +22,7 @@ title = f"{snakemake.params.title}, {cells_in(snakemake.input.labels)}\n{method_
 if "not_run" in adata.uns:
     figure = in_words(title, f"not run: {adata.uns['not_run']}")
 else:
-    figure = transfer_umap(umap_and_clusters(adata.obsm["X_emb"], labels.index), cells, title, snakemake.params.colours)
+    layout = umap_and_clusters(adata.obsm["X_emb"], labels.index)
+    figure, cells = transfer_umap(layout, cells, title, snakemake.params.colours), layout[["x", "y"]].join(cells)
 save(figure, [snakemake.output.svg, snakemake.output.png])
 write_table(cells.reset_index(), snakemake.output.values, index=False, float_format="%.6g")

@@ -16,7 +16,7 @@ def population_panels(table: pd.DataFrame, title: str) -> Figure:
     title
         Of the dataset.
     """
-    table = named(table)
+    table = named(table.assign(panel=table["score"] + "\n" + table["scenario"]))
     names, panels = list(dict.fromkeys(table["name"])), list(dict.fromkeys(table["panel"]))
     width = min(4, len(panels))
     height = -(-len(panels) // width)

@@ -41,7 +41,8 @@ def score_table(summary: pd.DataFrame, title: str) -> Figure:
     axes = figure.subplots(1, 5, sharey=True, width_ratios=widths)
     for axis, (family, colour) in zip(axes, FAMILIES.values(), strict=False):
         best = mean[~control].max()
-        _circles(axis, mean, best, y, [m for m in family if m in mean], family, colour)
+        bold = (mean == best) & ~control.to_numpy()[:, None]
+        _circles(axis, mean, bold, y, {m: text for m, text in family.items() if m in mean}, colour)
     for axis, metric in zip(axes[2:], AGGREGATES, strict=True):
         colour = TOTAL if metric == "total" else FAMILIES[metric][1]
         _bars(axis, *(wide[what].reindex(mean.index)[metric] for what in ("mean", "low", "high")), y, colour)
@@ -57,19 +58,18 @@ def score_table(summary: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def _circles(axis, mean: pd.DataFrame, best: pd.Series, y: dict, metrics: list[str], names: dict[str, str], colour: str) -> None:
+def _circles(axis, mean: pd.DataFrame, bold: pd.DataFrame, y: dict, metrics: dict[str, str], colour: str) -> None:
     for i, metric in enumerate(metrics):
         values = mean.loc[list(y), metric]
         places = np.array(list(y.values()))
         shown = values.notna().to_numpy()
         axis.scatter(np.full(shown.sum(), i), places[shown], s=190 * values[shown].clip(0.02, 1), color=colour, alpha=0.3, lw=0)
-        for place, value in zip(places, values, strict=True):
-            text = "-" if np.isnan(value) else f"{value:.2f}"
-            axis.text(
-                i, place, text, ha="center", va="center", fontsize=6.5, fontweight="bold" if value == best[metric] else "normal"
-            )
+        for name, place in y.items():
+            text = "-" if np.isnan(values[name]) else f"{values[name]:.2f}"
+            weight = "bold" if bold.loc[name, metric] else "normal"
+            axis.text(i, place, text, ha="center", va="center", fontsize=6.5, fontweight=weight)
     axis.set(xticks=range(len(metrics)), xlim=(-0.6, len(metrics) - 0.4))
-    axis.set_xticklabels([names[m].replace(" ", "\n") for m in metrics], fontsize=6.5)
+    axis.set_xticklabels([text.replace(" ", "\n") for text in metrics.values()], fontsize=6.5)
 
 
 def _bars(axis, mean: pd.Series, low: pd.Series, high: pd.Series, y: dict, colour: str) -> None:
