@@ -38,7 +38,8 @@ def genome_tracks(
     links: pd.DataFrame, genes: pd.DataFrame, peaks: pd.DataFrame, share: pd.DataFrame, title: str, fdr: float = 0.05,
     n_genes: int = 4, most_peaks: int = 30,
 ) -> Figure:  # fmt: skip
-    """For a few genes: arcs to the linked peaks, as high as their score; gene and peaks; accessibility of each peak by cluster.
+    """For a few genes: arcs to the linked peaks, as high as their score; gene and peaks; accessibility of each peak by cluster,
+    relative to the cluster in which it is highest: promoters are open in tens of times as many cells as other peaks.
 
     Parameters
     ----------
@@ -63,7 +64,6 @@ def genome_tracks(
         return in_words(title, "No cluster has enough cells to show the accessibility of its peaks.")
     shown = best_genes(links, fdr, n_genes)
     windows = [_window(gene, links[links["source"] == gene], genes, peaks, fdr, most_peaks) for gene in shown]
-    top = max(share[at.index].max().max() for at, _ in windows)
     width = min(2, len(shown))
     height = -(-len(shown) // width)
     ratios = [0.55, 1.3, 0.2, 0.125 * len(share), 0.3]  # inches: axis, arcs, lines to the heat map, heat map, number of peaks
@@ -83,13 +83,13 @@ def genome_tracks(
         fan.set(xlim=limits, ylim=(0, 1))
         fan.axis("off")
         heat.set_facecolor(MISSING)
-        drawn = heat.pcolormesh(
-            edges, np.arange(len(share) + 1), share[at.index], cmap="viridis", vmin=0, vmax=top if top > 0 else 1, ec="w", lw=0.4
-        )
+        highest = share[at.index].max()
+        relative = share[at.index] / highest.where(highest > 0)
+        drawn = heat.pcolormesh(edges, np.arange(len(share) + 1), relative, cmap="viridis", vmin=0, vmax=1, ec="w", lw=0.4)
         heat.set(xlim=limits, ylim=(len(share), 0), yticks=np.arange(len(share)) + 0.5, xticks=[])
         heat.set_yticklabels(share.index if column == 0 else [], fontsize=6.5)
         heat.tick_params(axis="y", length=0)
-        heat.set_xlabel(f"{len(at)} peaks", labelpad=2)
+        heat.set_xlabel(f"{len(at)} peaks, highest share {highest.min():.1%} to {highest.max():.1%}", labelpad=2)
         arcs.xaxis.tick_top()
         arcs.xaxis.set_major_locator(MaxNLocator(5, prune="both"))
         arcs.xaxis.set_label_position("top")
@@ -101,7 +101,7 @@ def genome_tracks(
         if column == 0:
             arcs.set_ylabel("score of the link")
     bar = figure.add_axes((0.93, 0.4, 0.012, 0.25))
-    figure.colorbar(drawn, cax=bar, label="share of measured cells with a count")
+    figure.colorbar(drawn, cax=bar, label="share of measured cells with a count,\nof the highest of a peak")
     handles = [
         Line2D([], [], color=colour, lw=2, label=f"link {name}")
         for colour, name in ((IN_GRAPH, "of the guidance graph"), (NEW, "that is not in the graph"))
