@@ -132,14 +132,21 @@ def test_a_run_agrees_with_itself_as_reference_and_says_what_moved(project):
         "demo/full/mmaavi/default/seed0/agreement.tsv",
     ):
         shutil.copy(project / "results" / path, reference)
+    summary, transfer = (pd.read_csv(reference / f"{name}.tsv", sep="\t") for name in ("summary", "transfer"))
+    assert set(transfer["variant"]) == {"labels030", "default"}
     command = [sys.executable, "-m", "snakemake", "compare", "--quiet", "all", *OPTIONS]
     same = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     assert same.returncode == 0, same.stdout + same.stderr
     assert "0 of them moved" in same.stdout
+    summary.assign(mean=summary["mean"] + 0.2).to_csv(reference / "summary.tsv", sep="\t", index=False)
+    other = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert other.returncode != 0
+    assert "-0.200" in other.stdout
+    assert "transfer_accuracy" not in other.stdout
+    summary.to_csv(reference / "summary.tsv", sep="\t", index=False)
     for name, change in {"transfer": 0.2, "components": 50, "populations": 0.2}.items():
         table = pd.read_csv(reference / f"{name}.tsv", sep="\t")
         table.assign(mean=table["mean"] + change).to_csv(reference / f"{name}.tsv", sep="\t", index=False)
-    other = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
-    assert other.returncode != 0
-    for moved in ("-0.200", "transfer_accuracy", "-50.000", "validation_loss", "purity_after"):
-        assert moved in other.stdout
+    others = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    for moved in ("transfer_accuracy", "-50.000", "validation_loss", "purity_after"):
+        assert moved in others.stdout

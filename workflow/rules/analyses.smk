@@ -80,27 +80,31 @@ def drawn_files(wildcards):
     runs = drawn_runs(wildcards)
     if not runs:
         raise WorkflowError(f"the experiment '{wildcards.experiment}' has no runs on '{wildcards.shown}'")
-    n = middle_n(wildcards)
     mosaic = f"results/{runs[0].dataset}/{runs[0].scenario}"
-    cells = {"labels": f"{mosaic}/labels.tsv"}
+    return {"labels": f"{mosaic}/labels.tsv"} | own_files(wildcards, runs, mosaic)
+
+
+def own_files(wildcards, runs, mosaic):
+    """What this figure reads and others do not."""
+    n = middle_n(wildcards)
     labelled = {"labelled": f"{mosaic}/labelled/n{n}_seed{runs[0].seed}.tsv"}
     if wildcards.figure == "components":
-        return cells | {"files": [f"{run.folder}/history.tsv" for run in runs]}
+        return {"files": [f"{run.folder}/history.tsv" for run in runs]}
     if wildcards.figure in ("overlap", "scaling"):
-        return cells | {"files": [f"results/{runs[0].dataset}/{scenario}/labels.tsv" for scenario in scenarios_of(runs)]}
+        return {"files": [f"results/{runs[0].dataset}/{scenario}/labels.tsv" for scenario in scenarios_of(runs)]}
     if wildcards.figure == "populations":
-        return cells | {
+        return {
             "embeddings": [f"{run.folder}/embedding.h5ad" for run in whole_runs(wildcards)],
             "without": [f"results/{runs[0].dataset}/{scenario}/labels.tsv" for scenario in removed_populations(wildcards)],
         }
     if wildcards.figure in ("transfer", "transfer_groups"):
-        return cells | {"files": [f"{run.folder}/transfer_n{n}.tsv" for run, n in drawn_transfers(wildcards)]}
+        return {"files": [f"{run.folder}/transfer_n{n}.tsv" for run, n in drawn_transfers(wildcards)]}
     if wildcards.figure == "confusion":
-        return cells | labelled | {"files": [f"{run.folder}/predicted_n{n}.tsv" for run in closer_look(wildcards)]}
+        return labelled | {"files": [f"{run.folder}/predicted_n{n}.tsv" for run in closer_look(wildcards)]}
     if wildcards.figure == "transfer_umap":
         folder = closer_look(wildcards)[0].folder
-        return cells | labelled | {"files": [f"{folder}/predicted_n{n}.tsv"], "embedding": f"{folder}/embedding.h5ad"}
-    return cells
+        return labelled | {"files": [f"{folder}/predicted_n{n}.tsv"], "embedding": f"{folder}/embedding.h5ad"}
+    return {}
 
 
 def scenarios_of(runs):

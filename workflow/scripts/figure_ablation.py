@@ -3,10 +3,9 @@
 import pandas as pd
 
 from mmaavi import analyses
-from mmaavi.files import write_table
 from mmaavi.logs import log_to
 from mmaavi.plots.ablation import differences
-from mmaavi.plots.style import cells_in, save
+from mmaavi.plots.style import cells_in, save_with_values
 from mmaavi.scores import AGGREGATES, MOSAIC
 
 log_to(snakemake.log[0])
@@ -14,5 +13,4 @@ scores = analyses.of_runs(pd.read_csv(snakemake.input.scores, sep="\t"), snakema
 reference = tuple(snakemake.params.reference)
 table = analyses.differences(scores, AGGREGATES | MOSAIC, reference)
 title = f"{snakemake.params.title}, {cells_in(snakemake.input.labels)}"
-save(differences(table, reference[-1], title), [snakemake.output.svg, snakemake.output.png])
-write_table(table, snakemake.output.values, index=False, float_format="%.6g")
+save_with_values(differences(table, reference[-1], title), table, snakemake.output)

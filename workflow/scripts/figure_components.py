@@ -2,10 +2,9 @@
 
 import pandas as pd
 
-from mmaavi.files import write_table
 from mmaavi.logs import log_to
 from mmaavi.plots.components import component_losses
-from mmaavi.plots.style import cells_in, save
+from mmaavi.plots.style import cells_in, save_with_values
 from mmaavi.selection import by_components
 
 log_to(snakemake.log[0])
@@ -16,6 +15,5 @@ for (*_, seed), k, path in zip(snakemake.params.runs, snakemake.params.n_compone
 losses = pd.DataFrame(rows, columns=["n_components", "seed", "loss"])
 title = f"{snakemake.params.title}, {cells_in(snakemake.input.labels)}"
 by_k = by_components(losses)
-save(component_losses(losses, by_k, title), [snakemake.output.svg, snakemake.output.png])
 dataset, scenario = snakemake.params.runs[0][:2]
-write_table(by_k.assign(dataset=dataset, scenario=scenario), snakemake.output.values, index=False, float_format="%.6g")
+save_with_values(component_losses(losses, by_k, title), by_k.assign(dataset=dataset, scenario=scenario), snakemake.output)

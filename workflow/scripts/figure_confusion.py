@@ -3,9 +3,8 @@
 import pandas as pd
 
 from mmaavi.embedding import read_labels
-from mmaavi.files import write_table
 from mmaavi.logs import log_to
-from mmaavi.plots.style import cells_in, save
+from mmaavi.plots.style import save_with_values
 from mmaavi.plots.transfer import confusion
 
 log_to(snakemake.log[0])
@@ -17,8 +16,8 @@ for method, path in zip(snakemake.params.methods, snakemake.input.files, strict=
     if len(predicted):
         both = pd.DataFrame({"truth": truth, "predicted": predicted.reindex(truth.index)})
         tables[method] = both.loc[unlabelled].dropna(subset="truth")
-title = f"{snakemake.params.title}, {cells_in(snakemake.input.labels)}\n{snakemake.params.n} labelled cells asked for"
-save(confusion(tables, title), [snakemake.output.svg, snakemake.output.png])
+title = f"{snakemake.params.title}, {len(truth):,} cells\n{snakemake.params.n} labelled cells asked for"
 columns = ["method", "truth", "predicted"]
 cells = pd.concat([table.assign(method=method) for method, table in tables.items()] or [pd.DataFrame(columns=columns)])
-write_table(cells.value_counts(columns, sort=False).rename("cells").reset_index(), snakemake.output.values, index=False)
+counted = cells.value_counts(columns, sort=False).rename("cells").reset_index()
+save_with_values(confusion(tables, title), counted, snakemake.output)

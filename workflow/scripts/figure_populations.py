@@ -4,11 +4,10 @@ import pandas as pd
 
 from mmaavi.analyses import RUN, of_runs, removed_populations
 from mmaavi.embedding import read_embedding, read_labels
-from mmaavi.files import write_table
 from mmaavi.logs import log_to
 from mmaavi.metrics import N_NEIGHBOURS, label_purity, neighbours
 from mmaavi.plots.populations import population_panels
-from mmaavi.plots.style import cells_in, save
+from mmaavi.plots.style import cells_in, save_with_values
 
 log_to(snakemake.log[0])
 params = snakemake.params
@@ -23,5 +22,4 @@ for scenario, path in zip(params.removed, snakemake.input.without, strict=True):
 scores = of_runs(pd.read_csv(snakemake.input.scores, sep="\t"), params.runs)
 table = removed_populations(scores, params.removed, params.whole, pd.DataFrame(before, columns=[*RUN, "group", "value"]))
 title = f"{params.title}, {cells_in(snakemake.input.labels)}"
-save(population_panels(table, title), [snakemake.output.svg, snakemake.output.png])
-write_table(table.assign(dataset=params.runs[0][0]), snakemake.output.values, index=False, float_format="%.6g")
+save_with_values(population_panels(table, title), table.assign(dataset=params.runs[0][0]), snakemake.output)

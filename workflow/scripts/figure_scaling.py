@@ -4,10 +4,9 @@ import pandas as pd
 
 from mmaavi.analyses import of_runs, panels, series
 from mmaavi.embedding import read_labels
-from mmaavi.files import write_table
 from mmaavi.logs import log_to
 from mmaavi.plots.curves import curves
-from mmaavi.plots.style import save
+from mmaavi.plots.style import save_with_values
 from mmaavi.scores import AGGREGATES
 
 TIME, MEMORY = "fitting time, seconds", "peak memory of the job, GiB"
@@ -20,5 +19,4 @@ cells = pd.Series([len(read_labels(path)) for path in snakemake.input.files], sc
 measured = [cost.assign(panel=TIME, value=cost["fit_seconds"]), cost.assign(panel=MEMORY, value=cost["peak_memory_gib"])]
 table = series(pd.concat([*measured, panels(scores, AGGREGATES)]), cells)
 figure = curves(table, "cells", snakemake.params.title, log_x=True, log_y=(TIME, MEMORY))
-save(figure, [snakemake.output.svg, snakemake.output.png])
-write_table(table, snakemake.output.values, index=False, float_format="%.6g")
+save_with_values(figure, table, snakemake.output)

@@ -3,10 +3,9 @@
 import pandas as pd
 
 from mmaavi.analyses import panels, series
-from mmaavi.files import write_table
 from mmaavi.logs import log_to
 from mmaavi.plots.curves import curves
-from mmaavi.plots.style import cells_in, save
+from mmaavi.plots.style import cells_in, save_with_values
 from mmaavi.transfer import METRICS, family
 
 log_to(snakemake.log[0])
@@ -16,5 +15,4 @@ n_labelled = pd.Series(sorted(scores["n_labelled"].unique()), name="n")
 table = series(panels(scores, METRICS), n_labelled.set_axis(n_labelled.rename("n_labelled")))
 title = f"{snakemake.params.title}, {cells_in(snakemake.input.labels)}"
 figure = curves(table, "labelled cells asked for", title, log_x=True)
-save(figure, [snakemake.output.svg, snakemake.output.png])
-write_table(table, snakemake.output.values, index=False, float_format="%.6g")
+save_with_values(figure, table, snakemake.output)

@@ -2,9 +2,8 @@
 
 import pandas as pd
 
-from mmaavi.files import write_table
 from mmaavi.logs import log_to
-from mmaavi.plots.style import cells_in, save
+from mmaavi.plots.style import cells_in, save_with_values
 from mmaavi.plots.transfer import transfer_groups
 from mmaavi.transfer import family
 
@@ -15,5 +14,4 @@ scores = scores.assign(variant=[family(v, snakemake.params.learners) for v in sc
 mean = scores.groupby(["method", "variant", "group"], sort=False)["value"].mean().rename("mean").reset_index()
 title = f"{snakemake.params.title}, {cells_in(snakemake.input.labels)}"
 figure = transfer_groups(mean, f"{title}\nbalanced accuracy from {snakemake.params.n} labelled cells asked for")
-save(figure, [snakemake.output.svg, snakemake.output.png])
-write_table(mean, snakemake.output.values, index=False, float_format="%.6g")
+save_with_values(figure, mean, snakemake.output)

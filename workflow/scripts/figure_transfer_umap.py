@@ -4,10 +4,9 @@ import pandas as pd
 
 from mmaavi.compiled import keep_compiled
 from mmaavi.embedding import read_embedding, read_labels
-from mmaavi.files import write_table
 from mmaavi.layout import umap_and_clusters
 from mmaavi.logs import log_to
-from mmaavi.plots.style import cells_in, method_name, save
+from mmaavi.plots.style import method_name, save_with_values
 from mmaavi.plots.transfer import transfer_umap
 from mmaavi.plots.words import in_words
 
@@ -18,11 +17,10 @@ predicted = pd.read_csv(snakemake.input.files[0], sep="\t", dtype={"cell": str, 
 cells = pd.DataFrame({"truth": labels.iloc[:, 2], "labelled": labels.index.isin(labelled.index)})
 cells[["predicted", "probability"]] = predicted.reindex(cells.index)[["label", "probability"]]
 adata = read_embedding(snakemake.input.embedding, labels.index)
-title = f"{snakemake.params.title}, {cells_in(snakemake.input.labels)}\n{method_name(snakemake.params.methods[0])}"
+title = f"{snakemake.params.title}, {len(labels):,} cells\n{method_name(snakemake.params.methods[0])}"
 if "not_run" in adata.uns:
     figure = in_words(title, f"not run: {adata.uns['not_run']}")
 else:
     layout = umap_and_clusters(adata.obsm["X_emb"], labels.index)
     figure, cells = transfer_umap(layout, cells, title, snakemake.params.colours), layout[["x", "y"]].join(cells)
-save(figure, [snakemake.output.svg, snakemake.output.png])
-write_table(cells.reset_index(), snakemake.output.values, index=False, float_format="%.6g")
+save_with_values(figure, cells.reset_index(), snakemake.output)

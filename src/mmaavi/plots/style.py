@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..files import replacing
+from ..files import replacing, write_table
 
 mpl.use("Agg")
 mpl.rcParams |= {
@@ -60,6 +60,12 @@ def save(figure: Figure, paths) -> None:
             figure.savefig(
                 partial, format=path.suffix[1:], bbox_inches="tight", metadata={"Date": None} if path.suffix == ".svg" else None
             )
+
+
+def save_with_values(figure: Figure, values: pd.DataFrame, output) -> None:
+    """Write the figure as ``svg`` and ``png``, and what it shows as the table ``values``: names of a rule's output."""
+    save(figure, [output.svg, output.png])
+    write_table(values, output.values, index=False, float_format="%.6g")
 
 
 def cells_in(labels: str) -> str:
