@@ -12,6 +12,7 @@ from sklearn.metrics import adjusted_rand_score
 from mmaavi import simulate, steps
 from mmaavi.errors import InputError
 from mmaavi.estimator import MMAAVI
+from mmaavi.mosaic import load
 from mmaavi.settings import Settings
 
 QUICK = Settings(n_components=6, width=32, n_fused=16, n_latent=8, n_continuous=8, n_steps=300, minibatch_size=60)
@@ -148,6 +149,17 @@ def test_a_gpu_trains_and_embeds_as_the_cpu_does(mosaic, fitted, tmp_path):
     np.testing.assert_allclose(there, fitted.embed(mosaic)["X_mmaavi"], atol=1e-3)
     trained = MMAAVI(replace(QUICK, n_steps=30), seed=0, device="cuda").fit(mosaic, progress=False)
     assert np.isfinite(trained.embed(mosaic)["X_mmaavi"]).all()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_gpu_trains_from_disk_as_from_memory(mosaic, tmp_path):
+    mosaic.save(tmp_path / "mosaic.h5mu")
+    totals = []
+    for counts in (mosaic, load(tmp_path / "mosaic.h5mu", memory_gib=0)):
+        history = MMAAVI(replace(QUICK, n_steps=60), seed=0, device="cuda", memory_gib=1e-3).fit(counts, progress=False).history
+        totals.append(history.loc[history["phase"] == "validation", "total"].to_numpy())
+    np.testing.assert_allclose(totals[0][-1], totals[1][-1], rtol=0.02)  # other minibatches
+    assert totals[1][-1] < 0.95 * totals[1][0]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")

@@ -37,16 +37,20 @@ def by_triton(parameters, batch, counts, log_depth, with_gradient=True):
 
 
 @pytest.mark.parametrize("spare", [0, 500])
-def test_loss_and_gradients_are_those_of_double_precision(problem, spare):
+@pytest.mark.parametrize(("kind", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 2**-8)])
+def test_loss_and_gradients_are_those_of_double_precision(problem, spare, kind, tolerance):
     parameters, batch, counts, log_depth = problem
+    parameters[0] = parameters[0].to(kind)
     padded = counts.take(torch.arange(N), len(counts.values) + spare)
     total, gradients = by_triton(parameters, batch, padded, log_depth)
     exact = [p.double().requires_grad_() for p in parameters]
     as_double = SparseRows(counts.indptr, counts.indices, counts.values.double(), G)
     oracle = N * softmax_negative_binomial(*exact, batch, RUNS, as_double, log_depth.double())
     assert abs(total / oracle.item() - 1) < 1e-6
-    for mine, theirs in zip(gradients, torch.autograd.grad(oracle, exact), strict=True):
-        assert (mine - theirs).norm() / theirs.norm() < 1e-6
+    assert [g.dtype for g in gradients] == [kind, *3 * [torch.float32]]
+    of_logit, *of_tables = zip(gradients, torch.autograd.grad(oracle, exact), strict=True)
+    for (mine, theirs), bound in ((of_logit, tolerance), *((pair, 1e-6) for pair in of_tables)):
+        assert (mine - theirs).norm() / theirs.norm() < bound
     assert by_triton(parameters, batch, padded, log_depth, with_gradient=False) == (total, None)
 
 

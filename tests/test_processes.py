@@ -44,7 +44,7 @@ def fit(mosaic: str, out: str, memory_gib: float) -> None:
     with (
         mock.patch.object(DiagonalNormal, "rsample", lambda q: q.mean),
         mock.patch.object(EdgeSampler, "sample", same_edges),
-        mock.patch.object(precision, "cpu_multiplies_bfloat16", return_value=False),
+        mock.patch.object(precision, "multiplies_bfloat16", return_value=False),
     ):
         model = MMAAVI(SETTINGS).fit(load(mosaic, memory_gib=memory_gib), progress=False)
     model.history.to_csv(f"{out}.tsv", sep="\t", index=False)

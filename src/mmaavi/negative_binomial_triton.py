@@ -32,7 +32,7 @@ def summed_nll(
     Parameters
     ----------
     logit
-        Shape (n, G), contiguous.
+        Shape (n, G), contiguous; its gradient has the same type, such as bfloat16.
     tables
         Scale, bias and log_r of the batches, each of shape (B, G).
     batch
@@ -46,13 +46,13 @@ def summed_nll(
     """
     scale, bias, log_r = tables
     n, n_features = logit.shape
-    log_sum, nll, d_a_sum = (logit.new_empty(n) for _ in range(3))
+    log_sum, nll, d_a_sum = (log_depth.new_empty(n) for _ in range(3))
     _of_cells[(n,)](
         logit, scale, bias, log_r, batch, log_depth, log_sum, nll, d_a_sum, n_features, FEATURES=FEATURES_AT_ONCE
     )  # fmt: skip
     rows, columns, x = counts.rows, counts.indices, counts.values
     at_logit, at_table = rows * n_features + columns, batch[rows] * n_features + columns
-    logit_x, scale_x, log_r_x = logit.view(-1)[at_logit], scale.view(-1)[at_table], log_r.view(-1)[at_table]
+    logit_x, scale_x, log_r_x = logit.view(-1)[at_logit].to(scale.dtype), scale.view(-1)[at_table], log_r.view(-1)[at_table]
     r = log_r_x.exp()
     log_share = torch.addcmul(bias.view(-1)[at_table], scale_x, logit_x) - log_sum[rows]
     a = log_share.clamp_min(math.log(SMALLEST_SHARE)) + log_depth[rows] - log_r_x
@@ -67,7 +67,7 @@ def summed_nll(
         logit, scale, bias, log_r, batch, log_depth, log_sum, d_a_sum, d_logit, d_scale, d_bias, d_log_r, n, n_features,
         CELLS=CELLS_AT_ONCE, FEATURES=FEATURES_AT_ONCE,
     )  # fmt: skip
-    d_logit.view(-1).index_add_(0, at_logit, d_a * scale_x)
+    d_logit.view(-1).index_add_(0, at_logit, (d_a * scale_x).to(d_logit.dtype))
     d_bias.view(-1).index_add_(0, at_table, d_a)
     d_scale.view(-1).index_add_(0, at_table, d_a * logit_x)
     d_log_r.view(-1).index_add_(0, at_table, r * (torch.digamma(r) - torch.digamma(x + r)) - d_a)
@@ -96,7 +96,7 @@ def _of_cells(
         g = first + lane
         inside = g < n_features
         y = tl.load(bias + of_batch + g, inside, 0.0)
-        y += tl.load(scale + of_batch + g, inside, 0.0) * tl.load(logit + cell * n_features + g, inside, 0.0)
+        y += tl.load(scale + of_batch + g, inside, 0.0) * tl.load(logit + cell * n_features + g, inside, 0.0).to(tl.float32)
         y = tl.where(inside, y, -float("inf"))
         higher = tl.maximum(highest, y)
         safe = tl.where(higher == -float("inf"), 0.0, higher)
@@ -110,7 +110,7 @@ def _of_cells(
         g = first + lane
         inside = g < n_features
         y = tl.load(bias + of_batch + g, inside, -float("inf"))
-        y += tl.load(scale + of_batch + g, inside, 0.0) * tl.load(logit + cell * n_features + g, inside, 0.0)
+        y += tl.load(scale + of_batch + g, inside, 0.0) * tl.load(logit + cell * n_features + g, inside, 0.0).to(tl.float32)
         r = tl.exp(tl.load(log_r + of_batch + g, inside, 0.0))
         odds = tl.exp(y - log_denominator) * depth / r
         loss += r * _log1p(odds)
@@ -151,7 +151,7 @@ def _of_features(
             b_bias = tl.load(bias + here + g, inside, -float("inf"))
             r = tl.exp(tl.load(log_r + here + g, inside, 0.0))
             of_batch = here
-        x = tl.load(logit + cell * n_features + g, inside, 0.0)
+        x = tl.load(logit + cell * n_features + g, inside, 0.0).to(tl.float32)
         share = tl.exp(b_bias + b_scale * x - tl.load(log_sum + cell))
         odds = share * tl.exp(tl.load(log_depth + cell)) / r
         d_a = r * odds / (1.0 + odds)

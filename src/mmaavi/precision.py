@@ -31,17 +31,19 @@ def fast_products() -> Iterator[None]:
 
 
 @cache
-def cpu_multiplies_bfloat16() -> bool:
-    """Whether the CPU has instructions for it; elsewhere torch can do it too, but slowly."""
-    return torch.cpu.get_capabilities().get("avx512_bf16", False)
+def multiplies_bfloat16(kind: str) -> bool:
+    """Whether devices of this kind, "cpu" or "cuda", have instructions for it; others can do it too, but slowly."""
+    if kind == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return kind == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False)
 
 
 def sum_of_products(pairs: Sequence[tuple[Tensor, Tensor]], may_round: bool) -> Tensor:
     """Sum of left @ right.T over pairs of shapes (n, k) and (G, k), of shape (n, G).
 
-    With ``may_round`` in bfloat16, factors, result and gradients, on CPUs that are faster so; sums run in float32 all the same.
+    With ``may_round`` in bfloat16, factors, result and gradients, where that is faster; sums run in float32 all the same.
     """
-    if may_round and pairs[0][0].device.type == "cpu" and cpu_multiplies_bfloat16():
+    if may_round and multiplies_bfloat16(pairs[0][0].device.type):
         left, right = (torch.cat([x.bfloat16() for x in side], dim=1) for side in zip(*pairs, strict=True))
         return left @ right.T
     (left, right), *others = pairs

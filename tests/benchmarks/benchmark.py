@@ -38,6 +38,7 @@ from mmaavi.train import keep_freed_memory
 from mmaavi.zero_filled import zero_filled
 
 SETTINGS = Settings(graph_share=0.9)
+DEVICES = {"cpu": ("CPU", "#0072B2"), "cuda": ("GPU", "#D55E00")}  # name, colour
 
 
 class Training:
@@ -66,6 +67,10 @@ class Training:
 
     def step(self) -> None:
         self._step(next(self.minibatches))
+
+    def epoch(self) -> None:
+        for _ in range(self.per_epoch):
+            self.step()
 
     def products(self) -> Callable[[], None]:
         """The matrix products that a step cannot do without, forward and backward: first layers, decoders, optimiser apart.
@@ -112,7 +117,7 @@ def seconds(run: Callable[[], None], n: int = 20, warm_up: int = 5) -> float:
 @contextmanager
 def float32() -> Iterator[None]:
     """All products in float32, as torch makes them where it is not told otherwise."""
-    with mock.patch.object(precision, "cpu_multiplies_bfloat16", return_value=False):
+    with mock.patch.object(precision, "multiplies_bfloat16", return_value=False):
         yield
 
 
@@ -186,51 +191,56 @@ def against_dense(mosaic: Mosaic, settings: Settings) -> pd.DataFrame:
 
 
 @fast_products()
-def growth() -> pd.DataFrame:
+def growth(device: str = "cpu") -> pd.DataFrame:
     """Epoch time by cells, step time by features and by modalities."""
     rows = []
     for n_cells in (1_000, 3_000, 10_000, 30_000, 100_000):
-        training = Training(random_mosaic(n_cells, {"rna": 2_000, "atac": 10_000}, {"rna": 0.02, "atac": 0.02}))
+        training = Training(random_mosaic(n_cells, {"rna": 2_000, "atac": 10_000}, {"rna": 0.02, "atac": 0.02}), device=device)
         rows.append(("cells", n_cells, seconds(training.step) * training.per_epoch, "epoch"))
     for n_features in (2_000, 6_000, 20_000, 60_000, 200_000):
-        training = Training(random_mosaic(2_000, {"rna": 1_000, "atac": n_features}, {"rna": 0.01, "atac": 0.01}))
+        training = Training(random_mosaic(2_000, {"rna": 1_000, "atac": n_features}, {"rna": 0.01, "atac": 0.01}), device=device)
         rows.append(("features", n_features, seconds(training.step, n=8, warm_up=3), "step"))
     for n_modalities in (1, 2, 4, 8):
         names = [f"m{i}" for i in range(n_modalities)]
-        training = Training(random_mosaic(2_000, dict.fromkeys(names, 2_000), dict.fromkeys(names, 0.02)))
+        training = Training(random_mosaic(2_000, dict.fromkeys(names, 2_000), dict.fromkeys(names, 0.02)), device=device)
         rows.append(("modalities", n_modalities, seconds(training.step), "step"))
-    return pd.DataFrame(rows, columns=["by", "size", "seconds", "of"])
+    return pd.DataFrame(rows, columns=["by", "size", "seconds", "of"]).assign(device=device)
 
 
 def growth_figure(table: pd.DataFrame) -> Figure:
-    figure = Figure(figsize=(7.2, 2.4), layout="constrained")
-    for axis, (by, part) in zip(figure.subplots(1, 3), table.groupby("by", sort=False), strict=True):
-        axis.loglog(part["size"], part["seconds"], "o-", ms=4, color="#0072B2", label="measured")
-        last = part.iloc[-1]
-        axis.loglog(part["size"], last["seconds"] * part["size"] / last["size"], ":", color="0.5", label="linear")
+    figure = Figure(figsize=(7.2, 2.6), layout="constrained")
+    for axis, (by, of_all) in zip(figure.subplots(1, 3), table.groupby("by", sort=False), strict=True):
+        for device, part in of_all.groupby("device", sort=False):
+            name, colour = DEVICES[device]
+            axis.loglog(part["size"], part["seconds"], "o-", ms=4, color=colour, label=name)
+            last = part.iloc[-1]
+            axis.loglog(part["size"], last["seconds"] * part["size"] / last["size"], ":", color="0.5", label="linear", zorder=0)
         axis.set(xlabel=by, ylabel=f"seconds a{'n' if last['of'] == 'epoch' else ''} {last['of']}")
+        axis.set_ylim(of_all["seconds"].min() / 1.6, of_all["seconds"].max() * 1.6)
         axis.set_xticks(part["size"], [f"{n:,}" if n < 1000 else f"{n // 1000}k" for n in part["size"]])
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.yaxis.set_major_formatter("{x:g}")
         axis.minorticks_off()
         axis.grid(lw=0.4, color="0.88")
-    figure.axes[0].legend(frameon=False)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    shown = {label: handles[labels.index(label)] for label in sorted(set(labels))}
+    figure.legend(shown.values(), shown, loc="outside upper center", ncols=len(shown), frameon=False)
     return figure
 
 
-def against_multivi(mosaic: Mosaic, settings: Settings) -> pd.DataFrame:
+def against_multivi(mosaic: Mosaic, settings: Settings, device: str = "cpu") -> pd.DataFrame:
     """An epoch of ours (every batch resampled to the largest) and one of MultiVI (each cell once), on the same cells."""
     import scvi
 
-    training = Training(mosaic, settings)
+    training = Training(mosaic, settings, device=device)
     with fast_products():
-        ours = seconds(training.step) * training.per_epoch
+        ours = seconds(training.epoch, n=2, warm_up=1)
     mdata = zero_filled(mosaic)
     names = {"rna_layer": "rna", "atac_layer": "atac", "batch_key": "rna"}
     scvi.model.MULTIVI.setup_mudata(mdata, batch_key="batch", modalities=names)
     n_features = {"n_genes": mosaic.n_features["rna"], "n_regions": mosaic.n_features["atac"]}
     model = scvi.model.MULTIVI(mdata, **n_features)
-    kwargs = {"accelerator": "cpu", "train_size": 1.0, "early_stopping": False, "check_val_every_n_epoch": None}
+    kwargs = {"accelerator": device, "train_size": 1.0, "early_stopping": False, "check_val_every_n_epoch": None}
     model.train(max_epochs=1, **kwargs)
     start = time.perf_counter()
     model.train(max_epochs=2, **kwargs)
