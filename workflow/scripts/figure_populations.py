@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+import mmaavi.compiled  # noqa: F401 - before what it keeps
 from mmaavi.analyses import RUN, of_runs, removed_populations
 from mmaavi.embedding import read_embedding, read_labels
 from mmaavi.logs import log_to

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from mmaavi.compiled import keep_compiled
+import mmaavi.compiled  # noqa: F401 - before what it keeps
 from mmaavi.embedding import read_embedding, read_labels
 from mmaavi.layout import umap_and_clusters
 from mmaavi.logs import log_to
@@ -11,7 +11,6 @@ from mmaavi.plots.transfer import transfer_umap
 from mmaavi.plots.words import in_words
 
 log_to(snakemake.log[0])
-keep_compiled()
 labels, labelled = read_labels(snakemake.input.labels), read_labels(snakemake.input.labelled)
 predicted = pd.read_csv(snakemake.input.files[0], sep="\t", dtype={"cell": str, "label": str}).set_index("cell")
 cells = pd.DataFrame({"truth": labels.iloc[:, 2], "labelled": labels.index.isin(labelled.index)})

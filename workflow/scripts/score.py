@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from mmaavi.compiled import keep_compiled
+import mmaavi.compiled  # noqa: F401 - before what it keeps
 from mmaavi.embedding import halves_of, read_embedding, read_labels
 from mmaavi.files import write_table
 from mmaavi.logs import log_to
@@ -11,7 +11,6 @@ from mmaavi.metrics import integration_scores, matching_scores
 from mmaavi.scores import no_scores
 
 log_to(snakemake.log[0])
-keep_compiled()
 labels = read_labels(snakemake.input.labels)
 adata = read_embedding(snakemake.input.embedding, labels.index)
 unintegrated = read_embedding(snakemake.input.unintegrated, labels.index)

@@ -2,14 +2,13 @@
 
 import pandas as pd
 
-from mmaavi.compiled import keep_compiled
+import mmaavi.compiled  # noqa: F401 - before what it keeps
 from mmaavi.embedding import read_embedding, read_labels
 from mmaavi.files import write_table
 from mmaavi.layout import umap_and_clusters
 from mmaavi.logs import log_to
 
 log_to(snakemake.log[0])
-keep_compiled()
 cells = read_labels(snakemake.input.labels).index
 tables = [pd.DataFrame({"x": [], "y": [], "cluster": [], "method": []}, index=cells[:0])]
 for method, path in zip(snakemake.params.methods, snakemake.input.embeddings, strict=True):
