@@ -99,7 +99,7 @@ def test_results_cut_off_by_a_power_cut_are_made_anew(integrated):
     cut(integrated / MOSAIC, 0.6)
     assert "mosaic.h5mu is damaged" in fail(integrated, SCORES)
     assert not (integrated / MOSAIC).exists()
-    succeed(integrated, SCORES, *OPTIONS)
+    succeed(integrated, EMBEDDING, *OPTIONS)
     assert set(md.read_h5mu(integrated / MOSAIC).mod) == {"rna", "atac", "protein"}
     assert (ad.read_h5ad(integrated / EMBEDDING).obsm["X_emb"] == whole).all()
 
@@ -184,12 +184,12 @@ def test_a_download_killed_with_the_workflow_goes_on(project):
 
 
 def test_a_second_workflow_in_a_folder_is_refused_and_the_first_goes_on(project):
-    command = [sys.executable, "-m", "snakemake", SCORES, *OPTIONS]
+    command = [sys.executable, "-m", "snakemake", EMBEDDING, *OPTIONS]
     with subprocess.Popen(command, cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as first:
         wait_until(lambda: works(project, "mosaic.py"), first)
-        assert "cannot be locked" in fail(project, SCORES)
+        assert "cannot be locked" in fail(project, EMBEDDING)
         assert first.wait(timeout=300) == 0
-    assert (project / SCORES).is_file()
+    assert (project / EMBEDDING).is_file()
 
 
 def test_a_method_that_the_system_kills_for_memory_leaves_the_others_alone(project):
@@ -200,9 +200,9 @@ def test_a_method_that_the_system_kills_for_memory_leaves_the_others_alone(proje
         CONFIG.replace("methods: {", "methods: {greedy: [default], ") + "variants: {greedy: {default: {}}, pca: {default: {}}}\n"
     )
     (project / "mine.yaml").write_text(greedy)
-    targets = [SCORES, SCORES.replace("pca", "greedy")]
+    targets = [EMBEDDING, EMBEDDING.replace("pca", "greedy")]
     fail(project, "--keep-going", *targets)
-    assert (project / SCORES).is_file()
+    assert (project / EMBEDDING).is_file()
     succeed(project, "results/tables/cost.tsv", "--config", "failed=show", *OPTIONS)
     assert "failed: nothing in its log: it was killed" in (project / "results/tables/cost.tsv").read_text()
 

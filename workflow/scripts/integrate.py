@@ -1,6 +1,7 @@
 """Run one method with one seed; keep its embedding, training log and time, or why it cannot run."""
 
 import logging
+import os
 import resource
 import sys
 import time
@@ -8,7 +9,6 @@ from inspect import signature
 from pathlib import Path
 
 import pandas as pd
-import torch
 from threadpoolctl import threadpool_limits
 
 from mmaavi.embedding import read_labels, save_embedding, save_not_run
@@ -41,11 +41,11 @@ if reason := snakemake.params.not_here or unsupported(name, mosaic):
     save_not_run(snakemake.output.embedding, mosaic, reason)
     sys.exit()
 
-method = load_method(name)
 # Layers of a few thousand features are done before a second thread has started. The same threads for all methods.
 threads = snakemake.threads if sum(mosaic.n_features.values()) > MANY_FEATURES else 1
-torch.set_num_threads(threads)
+os.environ["OMP_NUM_THREADS"] = str(threads)  # of torch, which only methods that need it load
 threadpool_limits(threads)
+method = load_method(name)
 settings = {k: v for k, v in snakemake.params.settings.items() if k not in ("labels", "labelled")}
 if snakemake.input.labels:
     settings["labels"] = read_labels(snakemake.input.labels).iloc[:, 2]  # after batch and pattern: the first label column
