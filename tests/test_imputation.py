@@ -29,7 +29,8 @@ def test_scores_are_scipys_and_sklearns(hidden, rng):
     per_cell = [spearmanr(a, b).statistic for a, b in zip(share, guess, strict=True)]
     assert given["impute_cell", "atac"] == pytest.approx(np.mean(per_cell))
     varying = [g for g in range(real.shape[1]) if real[:, g].any()]
-    per_feature = [spearmanr(share[:, g], guess[:, g]).statistic for g in varying]
+    guess_share = guess / guess.sum(axis=1, keepdims=True)
+    per_feature = [spearmanr(share[:, g], guess_share[:, g]).statistic for g in varying]
     assert given["impute_feature", "atac"] == pytest.approx(np.mean(per_feature), abs=1e-6)
     auroc = [roc_auc_score(a > 0, b) for a, b in zip(real, guess, strict=True)]
     assert given["impute_auroc", "atac"] == pytest.approx(np.mean(auroc))
@@ -45,6 +46,17 @@ def test_perfect_values_score_one_and_the_mean_profile_has_no_correlation_over_c
     assert given["impute_auroc", "atac"] == pytest.approx(1)
     assert given["impute_feature", "atac: mean profile"] == pytest.approx(0, abs=1e-9)
     assert 0 < given["impute_cell", "atac: mean profile"] < 1
+
+
+def test_the_depth_of_a_cell_in_the_imputed_counts_changes_no_score(hidden, rng):
+    seen, truth = hidden
+    guess = rng.random((len(truth.cells), truth.n_features["atac"]))
+    nowhere = np.zeros((len(seen.cells), 2))
+    deep, alike = (
+        by_group(imputation_scores(seen, truth, Result(nowhere, impute=lambda _cells, _m, x=x: x)))
+        for x in (guess * rng.gamma(1.0, size=(len(guess), 1)), guess)
+    )
+    assert deep == pytest.approx(alike, nan_ok=True)
 
 
 def test_scores_of_some_cells_say_so(hidden, monkeypatch):

@@ -10,7 +10,7 @@ from conftest import ROOT
 from test_workflow import copy_project, planned, snakemake
 
 TARGETS = ["results/tables/cost.tsv", *(f"results/figures/{name}.png" for name in ("cost", "demo/full/scores", "demo/full/umap"))]
-OPTIONS = ("--configfile", "config/mine.yaml", "--set-threads", "integrate=1", "--keep-going")
+OPTIONS = ("--configfile", "config/mine.yaml", "--keep-going")
 SCENARIO = {"n_cells": 300, "hide": {"batch1": ["atac"], "batch2": ["rna"]}}  # RNA; protein; ATAC + protein
 
 
@@ -27,7 +27,8 @@ def project(tmp_path_factory) -> Path:
     """The toy method, and beside it others of which one cannot run, one is not installed and one breaks."""
     folder = copy_project(tmp_path_factory.mktemp("methods"))
     follow((ROOT / "CONTRIBUTING.md").read_text(), folder)
-    broken = 'def run(mosaic, seed):\n    raise RuntimeError(f"no luck with seed {seed}")\n'
+    broken = "import torch\n\n\ndef run(mosaic, seed):\n"  # which tells its threads
+    broken += '    raise RuntimeError(f"no luck with seed {seed}, {torch.get_num_threads()} thread")\n'
     (folder / "src/mmaavi/methods/broken.py").write_text(broken)
     (folder / "src/mmaavi/methods/absent.py").write_text('PACKAGES = ("no_such_package",)\n\n\n' + broken)
     config = yaml.safe_load((folder / "config/mine.yaml").read_text())
@@ -74,7 +75,7 @@ def test_tables_say_what_was_not_run_and_what_failed(shown):
     note = {m: rows["note"].iloc[0] for m, rows in scores.groupby("method")}
     assert note["uinmf"] == "not run: no modality is shared by all batches, not even as gene activity"
     assert note["absent"] == "not run: no_such_package not installed here"
-    assert note["broken"] == "failed: RuntimeError: no luck with seed 0"
+    assert note["broken"] == "failed: RuntimeError: no luck with seed 0, 1 thread"
     value = scores.set_index(["method", "variant"])["value"]
     assert value[["uinmf", "absent", "broken"]].isna().all()
     assert value[["pca", "random_projection"]].notna().all()

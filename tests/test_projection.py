@@ -11,9 +11,14 @@ from conftest import small_mosaic
 
 from mmaavi import methods
 from mmaavi.methods import stabmap
-from mmaavi.projection import Dataset, carry, pca, topology
+from mmaavi.projection import Dataset, carry, datasets_of, moments_of, pca, topology
 
 BLOCK = 30
+
+
+def dataset_of(values: sp.csr_array, has: np.ndarray) -> Dataset:
+    """Values as they are, neither centred nor scaled."""
+    return Dataset(np.arange(values.shape[0]), values, has, np.zeros(len(has)), np.ones(len(has)))
 
 
 def chain(rng, n_cells: int, rank: int = 6) -> tuple[list[Dataset], list[np.ndarray]]:
@@ -24,7 +29,7 @@ def chain(rng, n_cells: int, rank: int = 6) -> tuple[list[Dataset], list[np.ndar
     for i, z in enumerate(states):
         has = np.zeros(4 * BLOCK, dtype=bool)
         has[i * BLOCK : (i + 2) * BLOCK] = True
-        found.append(Dataset(np.arange(n_cells), sp.csr_array((z @ loadings + 1.5) * has), has))
+        found.append(dataset_of(sp.csr_array((z @ loadings + 1.5) * has), has))
     return found, states
 
 
@@ -50,9 +55,41 @@ def test_turning_the_reference_turns_what_is_carried(rng, n_cells):
     np.testing.assert_allclose(carry(datasets, scores @ turn), carry(datasets, scores) @ turn, atol=1e-8)
 
 
+def test_turning_the_axes_of_all_references_changes_no_distance(mosaic, monkeypatch):
+    plain = stabmap.run(mosaic, 0)
+    rng = np.random.default_rng(0)
+
+    class Turned:
+        def __init__(self, *arguments):
+            self.axes = pca(*arguments)
+            self.turn = np.linalg.qr(rng.normal(size=(self.axes.n_components_, self.axes.n_components_)))[0]
+
+        def transform(self, x):
+            return self.axes.transform(x) @ self.turn
+
+    monkeypatch.setattr(stabmap, "pca", Turned)
+    turned = stabmap.run(mosaic, 0)
+    assert not np.allclose(turned.embedding, plain.embedding, atol=0.1)
+    np.testing.assert_allclose(distances(turned.embedding), distances(plain.embedding), atol=1e-6)
+    without = mosaic.cells[~mosaic.measured["rna"]]
+    np.testing.assert_allclose(turned.impute(mosaic.take(without), "rna"), plain.impute(mosaic.take(without), "rna"))
+
+
+def test_features_are_centred_and_scaled_in_their_batch(mosaic):
+    depth = dict.fromkeys(mosaic.modalities, 100.0)
+    scaled = datasets_of(mosaic, depth, moments_of(mosaic, depth))
+    for name, plain in datasets_of(mosaic, depth, None).items():
+        dense, found = plain.values.toarray(), scaled[name]
+        varies = plain.has & (dense.std(axis=0) > 0)
+        np.testing.assert_array_equal(found.has, varies)
+        expected = (dense - dense.mean(axis=0))[:, varies] / dense.std(axis=0)[varies]
+        np.testing.assert_allclose((found.values.toarray() - found.mean)[:, varies], expected, atol=1e-5)
+        assert plain.has.sum() == sum(n for m, n in mosaic.n_features.items() if mosaic.measured[m].iloc[plain.rows[0]])
+
+
 def test_the_path_has_the_fewest_hops_and_then_shares_most():
     def dataset(*features):
-        return Dataset(np.arange(2), sp.csr_array((2, 12)), np.isin(np.arange(12), features))
+        return dataset_of(sp.csr_array((2, 12)), np.isin(np.arange(12), features))
 
     datasets = {
         "a": dataset(0, 1, 2, 3, 4, 5, 6),

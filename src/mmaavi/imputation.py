@@ -39,8 +39,8 @@ def imputation_scores(mosaic: Mosaic, truth: Mosaic, result: Result, seed: int =
     -------
     For each modality, and for the mean profile of the measured cells as baseline: ``impute_feature``, the Spearman
     correlation over cells, averaged over features (that of a constant is 0); ``impute_cell``, over features, averaged over
-    cells; ``impute_auroc``, of telling values above zero from zeros in a cell, averaged over cells. A note says where they
-    are of some of the cells.
+    cells; ``impute_auroc``, of telling values above zero from zeros in a cell, averaged over cells. Counts are compared as
+    shares of their cell's, real ones after log1p. A note says where they are of some of the cells.
     """
     scores = []
     for m in mosaic.modalities:
@@ -53,6 +53,8 @@ def imputation_scores(mosaic: Mosaic, truth: Mosaic, result: Result, seed: int =
         values = in_memory(truth.counts[m][hidden])
         real = values if mosaic.likelihood_of(m) == SIGNED else log_normalised(values, 1e4)
         imputed = result.impute(known, m) if result.impute else knn_imputed(mosaic, result.embedding, known.cells, m)
+        if mosaic.likelihood_of(m) != SIGNED:  # some methods give a cell's own depth, others all cells the same
+            imputed = imputed / np.maximum(imputed.sum(axis=1, keepdims=True), 1e-12)
         found = _scores(m, real, imputed)
         shares = (_shares(block, mosaic.likelihood_of(m)) for _, block in row_blocks(mosaic.counts[m]))
         profile = sum(block.sum(axis=0) for block in shares) / mosaic.measured[m].sum()

@@ -12,22 +12,70 @@ from sklearn.decomposition import PCA
 from .mosaic import Mosaic
 from .normalisation import log_normalised
 
+Moments = dict[str, tuple[np.ndarray, np.ndarray]]
+
 
 @dataclass(frozen=True)
 class Dataset:
-    """Cells measured alike: their rows in the mosaic, values (n, G) over all modalities, and the features that they have (G,)."""
+    """Cells measured alike.
+
+    Attributes
+    ----------
+    rows
+        Their rows in the mosaic.
+    values
+        Shape (n, G), over all modalities, each feature over its ``sd``.
+    has
+        The features that they have, of shape (G,).
+    mean
+        What is taken from ``values`` before they are used, of shape (G,): they stay sparse.
+    sd
+        What each feature was divided by, of shape (G,).
+    """
 
     rows: np.ndarray
     values: sp.csr_array
     has: np.ndarray
+    mean: np.ndarray
+    sd: np.ndarray
 
 
-def datasets_of(mosaic: Mosaic, depth: dict[str, float]) -> dict[str, Dataset]:
-    """The datasets by name, sorted; ``depth`` is the library size of each modality."""
+def moments_of(mosaic: Mosaic, depth: dict[str, float]) -> Moments:
+    """Batch -> mean and standard deviation of each feature, of shape (G,), nan where it was not measured.
+
+    ``depth`` is the library size of each modality.
+    """
+    found = {}
+    for batch in mosaic.batches:
+        parts = []
+        for m, x in mosaic.counts.items():
+            rows = (mosaic.measured[m] & (mosaic.obs["batch"] == batch)).to_numpy()
+            if rows.any():
+                values = log_normalised(x[rows], depth[m]).astype(np.float64)
+                mean = values.mean(axis=0)
+                parts.append((mean, np.sqrt(np.maximum((values**2).mean(axis=0) - mean**2, 0))))
+            else:
+                parts.append(np.full((2, x.shape[1]), np.nan))
+        found[batch] = tuple(np.hstack(parts))
+    return found
+
+
+def datasets_of(mosaic: Mosaic, depth: dict[str, float], moments: Moments | None) -> dict[str, Dataset]:
+    """The datasets by name, sorted; with ``moments``, features are centred and scaled by those of their batch.
+
+    Features that do not vary there are left out.
+    """
     values = sp.hstack([log_normalised(x, depth[m]) for m, x in mosaic.counts.items()], format="csr")
-    groups = pd.Series(np.arange(len(mosaic.cells))).groupby(mosaic.groups.to_numpy())
-    has = np.repeat(mosaic.measured.to_numpy(), list(mosaic.n_features.values()), axis=1)
-    return {name: Dataset(rows.to_numpy(), values[rows.to_numpy()], has[rows.iloc[0]]) for name, rows in groups}
+    measured = np.repeat(mosaic.measured.to_numpy(), list(mosaic.n_features.values()), axis=1)
+    plain = (np.zeros(values.shape[1]), np.ones(values.shape[1]))
+    found = {}
+    for name, rows in pd.Series(np.arange(len(mosaic.cells))).groupby(mosaic.groups.to_numpy()):
+        mean, sd = moments[mosaic.obs["batch"].iloc[rows.iloc[0]]] if moments else plain
+        has = measured[rows.iloc[0]] & (sd > 0)
+        sd = np.where(has, sd, 1)
+        scaled = sp.csr_array(values[rows.to_numpy()] @ sp.diags_array(1 / sd))
+        found[name] = Dataset(rows.to_numpy(), scaled, has, np.where(has, mean / sd, 0), sd)
+    return found
 
 
 def topology(datasets: dict[str, Dataset]) -> nx.Graph:
@@ -51,17 +99,17 @@ def hop(start: Dataset, end: Dataset, scores: np.ndarray, last: bool, n_subset: 
     """Scores of the cells of ``end``, from those of ``start`` (n, k) by least squares on what both datasets have.
 
     What they have is reduced to ``n_subset`` principal components of ``start``; in the ``last`` hop its ``max_features`` most
-    variable features are read as they are, where there are more cells than these.
+    variable features, before they were scaled, are read as they are, where there are more cells than these.
     """
     shared = np.flatnonzero(start.has & end.has)
     known, asked = start.values[:, shared], end.values[:, shared]
     if last and len(start.rows) > min(len(shared), max_features) + 1:
-        variance = (known**2).mean(axis=0) - known.mean(axis=0) ** 2
+        variance = ((known**2).mean(axis=0) - known.mean(axis=0) ** 2) * start.sd[shared] ** 2
         chosen = np.sort(np.argsort(-variance, kind="stable")[:max_features])
-        known, asked = known[:, chosen].toarray(), asked[:, chosen].toarray()
+        known, asked = (x[:, chosen].toarray() - of.mean[shared[chosen]] for x, of in ((known, start), (asked, end)))
     else:
-        axes = pca(known, n_subset)
-        known, asked = axes.transform(known), axes.transform(asked)
+        axes = pca(known, n_subset).components_.T  # (n_shared, n_subset)
+        known, asked = (x @ axes - of.mean[shared] @ axes for x, of in ((known, start), (asked, end)))
     known, asked = (np.column_stack([np.ones(len(x)), x]).astype(np.float64) for x in (known, asked))
     return asked @ np.linalg.lstsq(known, scores, rcond=None)[0]
 

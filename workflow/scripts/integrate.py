@@ -1,7 +1,6 @@
 """Run one method with one seed; keep its embedding, training log and time, or why it cannot run."""
 
 import logging
-import os
 import resource
 import sys
 import time
@@ -43,9 +42,10 @@ if reason := snakemake.params.not_here or unsupported(name, mosaic):
 
 # Layers of a few thousand features are done before a second thread has started. The same threads for all methods.
 threads = snakemake.threads if sum(mosaic.n_features.values()) > MANY_FEATURES else 1
-os.environ["OMP_NUM_THREADS"] = str(threads)  # of torch, which only methods that need it load
-threadpool_limits(threads)
 method = load_method(name)
+threadpool_limits(threads)
+if "torch" in sys.modules:  # only methods that need it load it
+    sys.modules["torch"].set_num_threads(threads)
 settings = {k: v for k, v in snakemake.params.settings.items() if k not in ("labels", "labelled")}
 if snakemake.input.labels:
     settings["labels"] = read_labels(snakemake.input.labels).iloc[:, 2]  # after batch and pattern: the first label column

@@ -42,7 +42,8 @@ class Result:
     embed
         Embeds other cells with the same features; None where the method cannot.
     impute
-        Gives expected values of a modality in some of the mosaic's cells, of shape (n, G_m); None where the method cannot.
+        Gives expected values of a modality in some of the mosaic's cells, of shape (n, G_m), at any depth; None where the
+        method cannot.
     label_probabilities
         Probability of each label (columns) by cell id, of a method that learns from labels; None otherwise.
     save

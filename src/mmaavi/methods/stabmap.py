@@ -1,13 +1,14 @@
 """StabMap (Ghazanfar et al. 2023, Nature Biotechnology 42, 284): stabilised mosaic projection, written here from the paper.
 
-Input: log-normalised counts of all modalities. Cells of one batch and modality pattern are a dataset; datasets that share
-features are neighbours in the mosaic topology. Every dataset is a reference in turn: its principal components (and, with
-labels, its linear discriminants) are carried to each other dataset along the shortest path, by least squares on the features
-that two neighbours share. Of paths with as few hops, the one whose neighbours share most features is taken. Defaults are
-those of the authors' R package: 50 components, of references and of shared features alike; at most 1000 features, the most
-variable, in the last hop (the components too where there are fewer cells than features, so that least squares has one
-solution); 5 neighbours to impute. Two things are simpler than there: features are ranked by their variance, not by its excess
-over a trend, and discriminants are those of the components, not of the features.
+Input: log-normalised counts of all modalities, each feature centred and scaled in its batch. Cells of one batch and modality
+pattern are a dataset; datasets that share features are neighbours in the mosaic topology. Every dataset is a reference in
+turn: its principal components (and, with labels, its linear discriminants) are carried to each other dataset along the
+shortest path, by least squares on the features that two neighbours share. Of paths with as few hops, the one whose neighbours
+share most features is taken. Defaults are those of the authors' R package: 50 components, of references and of shared
+features alike; at most 1000 features, the most variable, in the last hop (the components too where there are fewer cells than
+features, so that least squares has one solution); references weigh alike; 5 neighbours to impute. Two things are simpler than
+there: features are ranked by their variance before scaling, not by its excess over a trend, and discriminants are those of
+the components, not of the features.
 """
 
 import networkx as nx
@@ -18,7 +19,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from ..imputation import knn_imputed
 from ..mosaic import Mosaic
 from ..normalisation import median_depth
-from ..projection import carry, datasets_of, pca, topology
+from ..projection import carry, datasets_of, moments_of, pca, topology
 from . import Result, no_counts
 
 N_NEIGHBOURS = 5
@@ -38,10 +39,12 @@ def run(
     n_reference: int = 50,
     n_subset: int = 50,
     max_features: int = 1000,
+    scale: bool = True,
 ) -> Result:
     """``labels``, where they are handed over, add discriminants to the references; nothing is drawn at random."""
     depth = {m: median_depth(x[mosaic.measured[m].to_numpy()]) for m, x in mosaic.counts.items()}
-    known = datasets_of(mosaic, depth)
+    moments = moments_of(mosaic, depth) if scale else None
+    known = datasets_of(mosaic, depth, moments)
     spaces = {}  # name of a reference -> transformations of its values to scores
     for name, data in known.items():
         spaces[name] = [pca(data.values[:, data.has], n_reference).transform]
@@ -57,7 +60,7 @@ def run(
             for space in spaces[reference]:
                 own = space(data.values[:, data.has])
                 block = np.empty((len(cells.cells), own.shape[1]))
-                for name, target in datasets_of(cells, depth).items():
+                for name, target in datasets_of(cells, depth, moments and moments_of(cells, depth) | moments).items():
                     everyone = known | {name: target}
                     path = [everyone[stop] for stop in nx.shortest_path(topology(everyone), reference, name, weight="cost")]
                     block[target.rows] = (
@@ -73,5 +76,5 @@ def run(
     def impute(cells: Mosaic, modality: str) -> np.ndarray:
         return knn_imputed(mosaic, embedding, cells.cells, modality, N_NEIGHBOURS)
 
-    settings = {"n_reference": n_reference, "n_subset": n_subset, "max_features": max_features}
+    settings = {"n_reference": n_reference, "n_subset": n_subset, "max_features": max_features, "scale": scale}
     return Result(embedding, settings=settings, embed=lambda cells: embed(cells) - centre, impute=impute)
