@@ -1,6 +1,7 @@
 """Every method by one rule: what it declares, what it gives, and that nothing else decides its scores."""
 
 import ast
+import importlib
 import inspect
 import re
 import sys
@@ -110,13 +111,20 @@ def test_glue_says_so_where_no_clusters_match(mosaic, monkeypatch):
         methods.load_method("glue")(mosaic, 0, max_epochs=2, latent_dim=8)
 
 
+def run_of(method: str):
+    """Whether its packages are here or not."""
+    return importlib.import_module(f"mmaavi.methods.{method}").run
+
+
+def test_all_methods_have_one_signature():
+    for m in known_methods():
+        first, second, *settings = inspect.signature(run_of(m)).parameters.values()
+        assert (first.name, first.annotation, second.name, second.annotation) == ("mosaic", Mosaic, "seed", int), m
+        assert all(p.default is not p.empty or p.kind is p.VAR_KEYWORD or p.name == "labels" for p in settings), m
+
+
 def test_no_method_but_the_control_and_those_that_can_be_supervised_takes_labels():
-    takes = {
-        m
-        for m in known_methods()
-        if "labels"
-        in inspect.signature(methods.load_method.__globals__["importlib"].import_module(f"mmaavi.methods.{m}").run).parameters
-    }
+    takes = {m for m in known_methods() if "labels" in inspect.signature(run_of(m)).parameters}
     assert takes == {"cell_type", "stabmap", "mmaavi"}
 
 

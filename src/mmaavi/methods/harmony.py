@@ -1,7 +1,8 @@
 """Harmony (Korsunsky et al. 2019, Nature Methods 16, 1289) on the zero-filled PCA.
 
-Input: the 30 principal components of :mod:`mmaavi.methods.pca` (log-normalised counts). Settings are the defaults of harmonypy
-2.1.0 (theta 2, at most 10 rounds), which uses one thread here.
+Input: the 30 principal components of :mod:`mmaavi.methods.pca` (log-normalised counts): how many is for the user to choose,
+here as many as mmAAVI has dimensions. Settings are the defaults of harmonypy 2.1.0 (theta 2, at most 10 rounds), which uses one
+thread here.
 """
 
 import numpy as np
