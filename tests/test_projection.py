@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 from conftest import small_mosaic
 
-from mmaavi import methods
+from mmaavi import methods, scenarios
 from mmaavi.methods import stabmap
 from mmaavi.projection import Dataset, carry, datasets_of, moments_of, pca, topology
 
@@ -123,6 +123,16 @@ def test_cells_seen_again_land_where_they_were(mosaic):
     result = stabmap.run(mosaic, 0)
     few = mosaic.take(np.arange(0, len(mosaic.cells), 7))
     np.testing.assert_allclose(result.embed(few), result.embedding[::7], atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [True, False])
+def test_cells_are_embedded_from_a_modality_that_their_batch_never_showed(mosaic, scale):
+    seen, truth = scenarios.hide(mosaic, {"batch1": ["rna"]})
+    result = stabmap.run(seen, 0, scale=scale)
+    hidden = scenarios.only(seen, truth, "rna")
+    found = result.embed(hidden)
+    assert found.shape == (len(hidden.cells), result.embedding.shape[1])
+    assert np.isfinite(found).all()
 
 
 def test_labels_add_discriminants_that_tell_them_apart():

@@ -60,6 +60,14 @@ def moments_of(mosaic: Mosaic, depth: dict[str, float]) -> Moments:
     return found
 
 
+def completed(known: Moments, own: Moments) -> Moments:
+    """The moments of ``own``, but those that are known where there are any."""
+    return {
+        batch: tuple(np.where(np.isnan(old), new, old) for old, new in zip(known.get(batch, found), found, strict=True))
+        for batch, found in own.items()
+    }
+
+
 def datasets_of(mosaic: Mosaic, depth: dict[str, float], moments: Moments | None) -> dict[str, Dataset]:
     """The datasets by name, sorted; with ``moments``, features are centred and scaled by those of their batch.
 

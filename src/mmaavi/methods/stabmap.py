@@ -19,7 +19,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from ..imputation import knn_imputed
 from ..mosaic import Mosaic
 from ..normalisation import median_depth
-from ..projection import carry, datasets_of, moments_of, pca, topology
+from ..projection import carry, completed, datasets_of, moments_of, pca, topology
 from . import Result, no_counts
 
 N_NEIGHBOURS = 5
@@ -55,12 +55,13 @@ def run(
             spaces[name].append(lambda x, lda=lda, reduce=spaces[name][0]: lda.transform(reduce(x)))
 
     def embed(cells: Mosaic) -> np.ndarray:
+        asked = datasets_of(cells, depth, moments and completed(moments, moments_of(cells, depth)))
         blocks = []
         for reference, data in known.items():
             for space in spaces[reference]:
                 own = space(data.values[:, data.has])
                 block = np.empty((len(cells.cells), own.shape[1]))
-                for name, target in datasets_of(cells, depth, moments and moments_of(cells, depth) | moments).items():
+                for name, target in asked.items():
                     everyone = known | {name: target}
                     path = [everyone[stop] for stop in nx.shortest_path(topology(everyone), reference, name, weight="cost")]
                     block[target.rows] = (
