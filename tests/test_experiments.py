@@ -145,11 +145,23 @@ def test_the_hash_follows_imports(tmp_path, monkeypatch):
     assert all(a != b for a, b in zip(after, hashes(), strict=True))
 
 
-def test_imports_of_the_package_are_those_that_the_hash_sees():
-    for file in PACKAGE.rglob("*.py"):
+def test_imports_are_those_that_a_parser_finds():
+    scripts = ROOT / "workflow/scripts"
+    for file in (*PACKAGE.rglob("*.py"), *scripts.glob("*.py")):
+        expected = set()
         for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Import):  # `import mmaavi.x` would be overlooked
-                assert not any(alias.name.startswith("mmaavi") for alias in node.names), file
+            if isinstance(node, ast.Import):
+                modules = [a.name for a in node.names if a.name.startswith("mmaavi.")]
+            elif isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").startswith("mmaavi")):
+                above = ["mmaavi", *file.relative_to(PACKAGE).parts][: -node.level] if node.level else []
+                module = ".".join([*above, *filter(None, [node.module])])
+                modules = [module, *(f"{module}.{a.name}" for a in node.names)]
+            else:
+                continue
+            for module in modules:
+                base = PACKAGE.parent.joinpath(*module.split("."))
+                expected |= {f for f in (base.with_suffix(".py"), base / "__init__.py") if f.is_file()}
+        assert set(experiments._imported(file, file.read_text())) == expected, file
 
 
 def test_the_hash_does_not_depend_on_the_order_in_which_files_are_found(tmp_path):
