@@ -19,6 +19,7 @@ SCHEMAS = ROOT / "workflow/schemas"
 LONG = ("workflow", "faults", "analyses_in_the_workflow", "analysis", "methods_in_the_workflow", "own_data", "train", "metrics")
 for library in ("JAX_COMPILATION", "NUMBA"):  # workflows in many folders score: they compile once
     os.environ.setdefault(f"{library}_CACHE_DIR", str(ROOT / ".pytest_cache/compiled" / library.lower()))
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 torch.set_num_threads(1)  # the tests' models are small: a second thread would only wait
 
 

@@ -6,6 +6,7 @@ import pytest
 import scanpy as sc
 import scipy.sparse as sp
 import torch
+from conftest import needs_gpu
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
@@ -142,7 +143,7 @@ def test_a_mudata_gets_the_results_in_place_by_cell_id(mosaic, tmp_path):
     sc.pp.neighbors(mdata, use_rep="X_mmaavi")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@needs_gpu
 def test_a_gpu_trains_and_embeds_as_the_cpu_does(mosaic, fitted, tmp_path):
     fitted.save(tmp_path / "model")
     there = MMAAVI.load(tmp_path / "model", device="cuda").embed(mosaic)["X_mmaavi"]
@@ -151,7 +152,7 @@ def test_a_gpu_trains_and_embeds_as_the_cpu_does(mosaic, fitted, tmp_path):
     assert np.isfinite(trained.embed(mosaic)["X_mmaavi"]).all()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@needs_gpu
 def test_a_gpu_trains_from_disk_as_from_memory(mosaic, tmp_path):
     mosaic.save(tmp_path / "mosaic.h5mu")
     totals = []
@@ -162,7 +163,7 @@ def test_a_gpu_trains_from_disk_as_from_memory(mosaic, tmp_path):
     assert totals[1][-1] < 0.95 * totals[1][0]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@needs_gpu
 def test_steps_that_a_gpu_replays_train_as_those_that_it_takes_one_by_one(mosaic, monkeypatch):
     histories = []
     for recorded in (True, False):

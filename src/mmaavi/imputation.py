@@ -53,8 +53,7 @@ def imputation_scores(mosaic: Mosaic, truth: Mosaic, result: Result, seed: int =
         values = in_memory(truth.counts[m][hidden])
         real = values if mosaic.likelihood_of(m) == SIGNED else log_normalised(values, 1e4)
         imputed = result.impute(known, m) if result.impute else knn_imputed(mosaic, result.embedding, known.cells, m)
-        if mosaic.likelihood_of(m) != SIGNED:  # some methods give a cell's own depth, others all cells the same
-            imputed = imputed / np.maximum(imputed.sum(axis=1, keepdims=True), 1e-12)
+        imputed = _shares(imputed, mosaic.likelihood_of(m))  # some methods give a cell's own depth, others all cells the same
         found = _scores(m, real, imputed)
         shares = (_shares(block, mosaic.likelihood_of(m)) for _, block in row_blocks(mosaic.counts[m]))
         profile = sum(block.sum(axis=0) for block in shares) / mosaic.measured[m].sum()
@@ -79,11 +78,11 @@ def knn_imputed(
     return (average @ _shares(values, mosaic.likelihood_of(modality))).toarray()
 
 
-def _shares(x: sp.csr_array, likelihood: str) -> sp.csr_array:
+def _shares(x: sp.csr_array | np.ndarray, likelihood: str) -> sp.csr_array | np.ndarray:
     """Each row over its sum; values with a sign, which have no depth, as they are."""
     if likelihood == SIGNED:
         return x
-    return sp.csr_array(sp.diags_array(1 / np.maximum(x.sum(axis=1), 1e-12)) @ x)
+    return sp.diags_array(1 / np.maximum(x.sum(axis=1), 1e-12)) @ x
 
 
 def _scores(group: str, real: sp.csr_array, imputed: np.ndarray) -> list[Score]:

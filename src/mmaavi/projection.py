@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 from sklearn.decomposition import PCA
+from sklearn.utils.sparsefuncs import mean_variance_axis
 
 from .mosaic import Mosaic
 from .normalisation import log_normalised
@@ -52,8 +53,8 @@ def moments_of(mosaic: Mosaic, depth: dict[str, float]) -> Moments:
             rows = (mosaic.measured[m] & (mosaic.obs["batch"] == batch)).to_numpy()
             if rows.any():
                 values = log_normalised(x[rows], depth[m]).astype(np.float64)
-                mean = values.mean(axis=0)
-                parts.append((mean, np.sqrt(np.maximum((values**2).mean(axis=0) - mean**2, 0))))
+                mean, variance = mean_variance_axis(values, axis=0)
+                parts.append((mean, np.sqrt(variance)))
             else:
                 parts.append(np.full((2, x.shape[1]), np.nan))
         found[batch] = tuple(np.hstack(parts))
@@ -112,7 +113,7 @@ def hop(start: Dataset, end: Dataset, scores: np.ndarray, last: bool, n_subset: 
     shared = np.flatnonzero(start.has & end.has)
     known, asked = start.values[:, shared], end.values[:, shared]
     if last and len(start.rows) > min(len(shared), max_features) + 1:
-        variance = ((known**2).mean(axis=0) - known.mean(axis=0) ** 2) * start.sd[shared] ** 2
+        variance = mean_variance_axis(known, axis=0)[1] * start.sd[shared] ** 2
         chosen = np.sort(np.argsort(-variance, kind="stable")[:max_features])
         known, asked = (x[:, chosen].toarray() - of.mean[shared[chosen]] for x, of in ((known, start), (asked, end)))
     else:

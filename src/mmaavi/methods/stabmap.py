@@ -55,7 +55,10 @@ def run(
             spaces[name].append(lambda x, lda=lda, reduce=spaces[name][0]: lda.transform(reduce(x)))
 
     def embed(cells: Mosaic) -> np.ndarray:
-        asked = datasets_of(cells, depth, moments and completed(moments, moments_of(cells, depth)))
+        if cells is mosaic:
+            asked = known
+        else:
+            asked = datasets_of(cells, depth, moments and completed(moments, moments_of(cells, depth)))
         blocks = []
         for reference, data in known.items():
             for space in spaces[reference]:
