@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+# All packages at once, on all cores: else each job would compile what it imports, for good where PYTHONDONTWRITEBYTECODE is set, as
+# in many containers. Some packages bring files that are no Python of this version.
+COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 
 .PHONY: demo test test-slurm test-cloud test-scale test-triton fuzz lint peers
 
@@ -41,9 +44,11 @@ lint: $(READY)
 
 peers: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --no-deps -r envs/peers.lock
+	$(COMPILE)
 
 $(READY): envs/requirements.lock
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "mmaavi needs Python 3.11 or later, this is " + sys.version'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -r envs/requirements.lock
+	$(COMPILE)
 	touch $@
