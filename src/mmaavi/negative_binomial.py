@@ -21,7 +21,7 @@ from .sparse import SparseRows
 
 Runs = list[tuple[int, int, int]]  # batch, first row and row after the last of rows that stand together
 
-BLOCK_ELEMENTS = 2**21  # elements of a block of rows: bounds the temporaries (four of 8 MiB)
+BLOCK_ELEMENTS = 2**20  # elements of a block of rows: the temporaries (four of 4 MiB) stay near the processor
 SMALLEST_SHARE = 1e-37  # of a feature in a cell's counts; below it is zero in single precision
 
 
