@@ -14,6 +14,8 @@ from .mixture import MixturePrior
 from .networks import Decoder, Discriminator, Encoder, GuidanceGraph
 from .settings import Settings
 
+WEIGHT_KL_V = 0.01  # of KL(q(V) || p(V)), a mean over features (as released)
+
 
 class MosaicVAE(nn.Module):
     """The generative model, its posteriors and the batch discriminator.
@@ -79,5 +81,5 @@ class MosaicVAE(nn.Module):
     def total(self, terms: dict[str, Tensor]) -> Tensor:
         """The weighted sum that training descends."""
         s = self.settings
-        weights = {"kl_v": s.weight_kl_v, "graph": s.weight_graph, "agreement": s.weight_agreement, "labels": s.weight_labels}
+        weights = {"kl_v": WEIGHT_KL_V, "graph": s.weight_graph, "agreement": s.weight_agreement, "labels": s.weight_labels}
         return sum(weights.get(name, 1.0) * term for name, term in terms.items())

@@ -32,7 +32,6 @@ class Settings:
         "more than 10 cells, else 0.99"
     )  # fmt: skip
     adversary: float = _number(20.0, 0, 1e6, "alpha, strength of the reversed gradient of the batch discriminator")
-    weight_kl_v: float = _number(0.01, 0, 1e6, "weight of KL(q(V) || p(V)), a mean over features")
     weight_graph: float = _number(20.0, 0, 1e6, "lambda_graph, weight of the guidance graph's likelihood, a mean over edges")
     weight_agreement: float = _number(10.0, 0, 1e6, "weight of the contrastive agreement between the modalities of a cell")
     weight_labels: float = _number(5.0, 0, 1e6, "lambda_sup, weight of the labels' cross-entropy; without labels of no effect")
