@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
-# All packages at once, on all cores: else each job would compile what it imports, for good where PYTHONDONTWRITEBYTECODE is set, as
-# in many containers. Some packages bring files that are no Python of this version.
+# All packages at once, on all cores: else jobs compile what they import, each of them where PYTHONDONTWRITEBYTECODE is set, as in many
+# containers. Some packages bring files that are no Python of this version: what fails costs time only.
 COMPILE := $(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 
 .PHONY: demo test test-slurm test-cloud test-scale test-triton fuzz lint peers
