@@ -155,6 +155,13 @@ def test_propagation_and_edge_loss_are_the_dense_ones(rng):
     torch.testing.assert_close(ours, 0.5 * (-linked[:, 0].log().mean() - (1 - linked[:, 1:]).log().mean()))
 
 
+def test_the_weight_of_the_kl_terms_is_that_of_z_u_and_c_alone(mosaic, network):
+    model, data = network
+    terms = model(data.minibatch(np.arange(40)), EdgeSampler(mosaic.guidance).sample(20))
+    less = model.total(terms) - model.total(terms, torch.tensor(0.3))
+    torch.testing.assert_close(less, 0.7 * (terms["kl_z"] + terms["kl_u"] + terms["kl_c"]), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("w", [0.0, 0.9, 1.0])
 def test_the_decoder_mixes_graph_and_network_as_the_paper_says(mosaic, network, w):
     torch.manual_seed(1)

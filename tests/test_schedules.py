@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch import nn
 
@@ -9,7 +10,7 @@ def rates(schedule, model, losses, per_epoch=1):
     for epoch, loss in enumerate(losses):
         for _ in range(per_epoch):
             schedule.descend(model(torch.ones(1, 1)).sum())
-            schedule.next_rate()
+            schedule.next_step()
         seen.append(schedule._optimiser.param_groups[0]["lr"])
         if schedule.ends_after(epoch, loss, {"epoch": torch.tensor(epoch)}):
             break
@@ -37,6 +38,34 @@ def test_one_cycle_rises_and_falls_to_zero_over_all_steps():
     assert len(seen) == 19
     assert max(seen) <= 0.1
     assert seen[-1] < 0.01 < seen[2]
+
+
+def test_the_kl_terms_weigh_more_from_step_to_step_of_the_first_half():
+    model = nn.Linear(1, 1)
+    schedule, seen = OneCycle(model, 0.1, n_epochs=4, per_epoch=5), []
+    for _ in range(19):
+        seen.append(float(schedule.kl_weight))
+        schedule.descend(model(torch.ones(1, 1)).sum())
+        schedule.next_step()
+    torch.testing.assert_close(torch.tensor(seen), torch.linspace(0.1, 1.9, 19).clamp_max(1.0))
+
+
+def test_a_restored_schedule_weighs_the_kl_terms_as_the_one_that_was_stored():
+    model = nn.Linear(1, 1)
+    one, other = (OneCycle(model, 0.1, n_epochs=4, per_epoch=5) for _ in range(2))
+    for _ in range(3):
+        one.descend(model(torch.ones(1, 1)).sum())
+        one.next_step()
+    other.load_state_dict(one.state_dict())
+    assert float(other.kl_weight) == float(one.kl_weight) == pytest.approx(0.4)
+
+
+def test_plateau_weighs_all_terms_fully_from_the_first_step():
+    model = nn.Linear(1, 1)
+    schedule = Plateau(model, 0.1, n_epochs=300, per_epoch=1)
+    assert schedule.kl_weight == 1
+    rates(schedule, model, [1.0] * 3)
+    assert schedule.kl_weight == 1
 
 
 def test_plateau_ends_at_the_third_fall_and_keeps_the_best_state():

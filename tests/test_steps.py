@@ -14,6 +14,7 @@ from mmaavi.data import MosaicData
 from mmaavi.edges import EdgeSampler
 from mmaavi.model import MosaicVAE
 from mmaavi.mosaic import Mosaic, load
+from mmaavi.schedules import OneCycle
 from mmaavi.settings import Settings
 
 LIKELIHOODS = ("negative_binomial", "poisson", "bernoulli", "normal", "zero_inflated_log_normal")
@@ -58,6 +59,27 @@ def test_padded_minibatches_are_all_of_one_shape_and_give_the_same_losses(mosaic
             losses.append(model(batch, edges))
         torch.testing.assert_close(losses[0], losses[1], rtol=1e-4, atol=1e-4)  # large terms cancel
         torch.testing.assert_close(losses[1], losses[2], rtol=0, atol=0)
+
+
+def test_a_step_descends_the_weight_of_its_schedule_and_reports_all_terms_in_full(mosaic):
+    torch.manual_seed(0)
+    data, settings = MosaicData(mosaic, mosaic.batches), Settings(graph_share=0.9)
+    model = MosaicVAE(settings, data.scaling, len(mosaic.batches), mosaic.guidance)
+    descended, weights = [], []
+
+    def total(terms, kl_weight):
+        if terms["kl_z"].requires_grad:
+            weights.append(float(kl_weight))
+            descended.append(float(model.total(terms, kl_weight)))
+        return model.total(terms, kl_weight)
+
+    schedule = OneCycle(model, 1e-3, n_epochs=1, per_epoch=8)
+    step = steps.Step(model, total, schedule, EdgeSampler(mosaic.guidance))
+    rows = torch.stack([step(batch) for batch in minibatches(mosaic, False)[:1] * 8])
+    np.testing.assert_allclose(weights, [0.25, 0.5, 0.75, 1, 1, 1, 1, 1])
+    column = {name: rows[:, i] for i, name in enumerate(step.names)}
+    left_out = (1 - torch.tensor(weights)) * (column["kl_z"] + column["kl_u"] + column["kl_c"])
+    torch.testing.assert_close(column["total"] - left_out, torch.tensor(descended), rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("place", ["memory", "disk"])

@@ -78,8 +78,9 @@ class MosaicVAE(nn.Module):
         """Rows of all features (G, d) -> modality -> its own (G_m, d)."""
         return dict(zip(self.n_features, v.split(list(self.n_features.values())), strict=True))
 
-    def total(self, terms: dict[str, Tensor]) -> Tensor:
-        """The weighted sum that training descends."""
+    def total(self, terms: dict[str, Tensor], kl_weight: Tensor | float = 1.0) -> Tensor:
+        """The weighted sum that training descends; ``kl_weight`` is that of the cells' KL terms."""
         s = self.settings
-        weights = {"kl_v": WEIGHT_KL_V, "graph": s.weight_graph, "agreement": s.weight_agreement, "labels": s.weight_labels}
+        weights = dict.fromkeys(("kl_z", "kl_u", "kl_c"), kl_weight)
+        weights |= {"kl_v": WEIGHT_KL_V, "graph": s.weight_graph, "agreement": s.weight_agreement, "labels": s.weight_labels}
         return sum(weights.get(name, 1.0) * term for name, term in terms.items())

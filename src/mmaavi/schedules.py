@@ -1,4 +1,4 @@
-"""How the parameters move: the optimiser, its learning rate, and when training ends."""
+"""How the parameters move: the optimiser, its learning rate, the weight of the KL terms, and when training ends."""
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,12 @@ class Rmsprop(torch.optim.Adam):
 class Schedule:
     """RMSprop and how its learning rate changes; each kind of schedule says how, and when training ends.
 
-    A step is ``descend``, which a GPU may replay from a recording, and then ``next_rate``.
+    A step is ``descend``, which a GPU may replay from a recording, and then ``next_step``.
+
+    Attributes
+    ----------
+    kl_weight
+        Of the cells' KL terms in the present step; a scalar on the model's device, where a recorded step reads it.
     """
 
     best_state: dict[str, Tensor] | None = None
@@ -33,6 +38,7 @@ class Schedule:
     def __init__(self, model: nn.Module, learning_rate: float, n_epochs: int):
         self.n_epochs = n_epochs
         self._optimiser = Rmsprop(model.parameters(), learning_rate)
+        self.kl_weight = torch.ones((), device=next(model.parameters()).device)
 
     def descend(self, loss: Tensor) -> None:
         """Take the gradients of the loss, and a step of the optimiser."""
@@ -40,8 +46,8 @@ class Schedule:
         loss.backward()
         self._optimiser.step()
 
-    def next_rate(self) -> None:
-        """Set the learning rate of the next step."""
+    def next_step(self) -> None:
+        """Set the learning rate and the KL terms' weight of the next step."""
 
     def ends_after(self, epoch: int, validation_loss: float, state: dict[str, Tensor]) -> bool:
         """Whether training ends before the last epoch."""
@@ -59,19 +65,32 @@ class Schedule:
 class OneCycle(Schedule):
     """The learning rate rises, then falls to zero over a fixed number of steps (Smith & Topin 2019).
 
-    No epoch is wasted on waiting for a plateau, and the last state is the one to keep.
+    No epoch is wasted on waiting for a plateau, and the last state is the one to keep. The cells' KL terms weigh little at
+    first (Bowman et al. 2016): batches mix before the prior has drawn the cells to its components.
     """
 
     WARM_UP = 0.1  # share of the steps in which the learning rate rises
+    KL_WARM_UP = 0.5  # share of the steps in which the KL terms' weight rises
 
     def __init__(self, model: nn.Module, learning_rate: float, n_epochs: int, per_epoch: int):
         super().__init__(model, learning_rate, n_epochs)
+        self._n_steps = n_epochs * per_epoch
         self._rate = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimiser, learning_rate, total_steps=n_epochs * per_epoch, pct_start=self.WARM_UP, cycle_momentum=False
+            self._optimiser, learning_rate, total_steps=self._n_steps, pct_start=self.WARM_UP, cycle_momentum=False
         )
+        self._weigh_kl()
 
-    def next_rate(self) -> None:
+    def next_step(self) -> None:
         self._rate.step()
+        self._weigh_kl()
+
+    def load_state_dict(self, state: dict) -> None:
+        super().load_state_dict(state)
+        self._weigh_kl()
+
+    def _weigh_kl(self) -> None:
+        n_taken = self._rate.last_epoch
+        self.kl_weight.fill_(min(1.0, (n_taken + 1) / (self.KL_WARM_UP * self._n_steps)))
 
 
 class Plateau(Schedule):

@@ -37,7 +37,8 @@ class Settings:
     weight_labels: float = _number(5.0, 0, 1e6, "lambda_sup, weight of the labels' cross-entropy; without labels of no effect")
     labelled_share: float = _number(0.2, 0, 0.99, "at least this share of a minibatch are labelled cells, where there are any")
     schedule: str = _choice(
-        "one_cycle", "RMSprop over a fixed number of steps, or until the validation loss stalls, as released",
+        "one_cycle", "RMSprop over a fixed number of steps, the KL terms' weight rising over the first half, or, as released, "
+        "until the validation loss stalls",
         "one_cycle", "plateau",
     )  # fmt: skip
     learning_rate: float = _number(2e-3, 1e-9, 1, "at its highest")

@@ -16,6 +16,7 @@ EDGES_A_STEP = 512
 WARM_UP = 3  # steps that are taken one kernel after the other before the recording, as CUDA graphs ask for
 
 Losses = Callable[[Minibatch, EdgeSample], dict[str, Tensor]]
+Total = Callable[[dict[str, Tensor], Tensor | float], Tensor]
 
 
 class Step:
@@ -26,7 +27,7 @@ class Step:
     losses
         The model: minibatch and edges -> its terms.
     total
-        Terms -> what is descended.
+        Terms and the weight of the cells' KL terms -> what is descended.
     schedule, edges
         Of the optimiser; where edges are drawn from.
 
@@ -36,13 +37,13 @@ class Step:
         Of what a step returns; none before one was taken.
     """
 
-    def __init__(self, losses: Losses, total: Callable[[dict[str, Tensor]], Tensor], schedule: Schedule, edges: EdgeSampler):
+    def __init__(self, losses: Losses, total: Total, schedule: Schedule, edges: EdgeSampler):
         self._losses, self._total, self._schedule, self._edges = losses, total, schedule, edges
         self._n_taken, self._graph = 0, None
         self.names: list[str] = []
 
     def __call__(self, batch: Minibatch) -> Tensor:
-        """Take the step; the total and all terms before it, of shape (1 + n_terms,)."""
+        """Take the step; the total, KL terms in full, and all terms before it, of shape (1 + n_terms,)."""
         with torch.cuda.device_of(batch.cells):
             if not batch.cells.is_cuda or n_processes() > 1 or not triton_works():  # else the likelihood waits for the device
                 out = self._take(batch)
@@ -51,15 +52,15 @@ class Step:
             else:
                 out = self._replay(batch)
         self._n_taken += 1
-        self._schedule.next_rate()
+        self._schedule.next_step()
         return out
 
     def _take(self, batch: Minibatch) -> Tensor:
         terms = self._losses(batch, self._edges.sample(EDGES_A_STEP))
-        loss = self._total(terms)
-        self._schedule.descend(loss)
+        self._schedule.descend(self._total(terms, self._schedule.kl_weight))
         self.names = ["total", *terms]
-        return torch.stack([loss, *terms.values()]).detach()
+        terms = {name: term.detach() for name, term in terms.items()}
+        return torch.stack([self._total(terms, 1.0), *terms.values()])
 
     def _beside(self, batch: Minibatch) -> Tensor:
         """The step on a stream of its own."""
