@@ -66,7 +66,7 @@ class OneCycle(Schedule):
     """The learning rate rises, then falls to zero over a fixed number of steps (Smith & Topin 2019).
 
     No epoch is wasted on waiting for a plateau, and the last state is the one to keep. The cells' KL terms weigh little at
-    first (Bowman et al. 2016): batches mix before the prior has drawn the cells to its components.
+    first (Bowman et al. 2016).
     """
 
     WARM_UP = 0.1  # share of the steps in which the learning rate rises
@@ -74,9 +74,8 @@ class OneCycle(Schedule):
 
     def __init__(self, model: nn.Module, learning_rate: float, n_epochs: int, per_epoch: int):
         super().__init__(model, learning_rate, n_epochs)
-        self._n_steps = n_epochs * per_epoch
         self._rate = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimiser, learning_rate, total_steps=self._n_steps, pct_start=self.WARM_UP, cycle_momentum=False
+            self._optimiser, learning_rate, total_steps=n_epochs * per_epoch, pct_start=self.WARM_UP, cycle_momentum=False
         )
         self._weigh_kl()
 
@@ -90,7 +89,7 @@ class OneCycle(Schedule):
 
     def _weigh_kl(self) -> None:
         n_taken = self._rate.last_epoch
-        self.kl_weight.fill_(min(1.0, (n_taken + 1) / (self.KL_WARM_UP * self._n_steps)))
+        self.kl_weight.fill_(min(1.0, (n_taken + 1) / (self.KL_WARM_UP * self._rate.total_steps)))
 
 
 class Plateau(Schedule):
