@@ -9,8 +9,8 @@ from mmaavi.negative_binomial import negative_binomial_nll, softmax_negative_bin
 from mmaavi.sparse import SparseRows, shifted_sparse_linear, sparse_linear
 
 
-def sparse_counts(rng, n: int, g: int, dtype) -> tuple[SparseRows, torch.Tensor]:
-    x = sp.random_array((n, g), density=0.3, format="csr", rng=rng)
+def sparse_counts(rng, n: int, g: int, dtype, density: float = 0.3) -> tuple[SparseRows, torch.Tensor]:
+    x = sp.random_array((n, g), density=density, format="csr", rng=rng)
     x.data = np.ceil(5 * x.data)
     rows = SparseRows.from_scipy(x)
     return SparseRows(rows.indptr, rows.indices, rows.values.to(dtype), g), torch.as_tensor(x.toarray(), dtype=dtype)
@@ -30,8 +30,8 @@ def problem(rng):
     logit = torch.randn(n, g, dtype=dtype)
     per_batch = [0.3 * torch.randn(n_batches, g, dtype=dtype) for _ in range(3)]
     parameters = [p.requires_grad_() for p in (logit, *per_batch)]
-    batch = torch.tensor([0, 0, 1, 1, 1, 2, 0, 0, 0])
-    runs = [(0, 0, 2), (1, 2, 5), (2, 5, 6), (0, 6, 9)]
+    batch = torch.tensor([0, 0, 2, 2, 1, 1, 2, 0, 0])
+    runs = [(0, 0, 2), (2, 2, 4), (1, 4, 6), (2, 6, 7), (0, 7, 9)]
     log_depth = torch.log(dense.sum(dim=1) + 1)
     return parameters, (batch, runs), counts, dense, log_depth
 
@@ -43,7 +43,7 @@ def dense_loss(parameters, batch, dense, log_depth):
     return nll.sum(dim=1).mean()
 
 
-@pytest.mark.parametrize("block", [1, 50, 2**21])
+@pytest.mark.parametrize("block", [1, 50, 100, 2**21])  # one cell, two of a batch, two of each of two batches, and of three
 def test_the_fused_form_is_the_dense_one_with_its_gradients(problem, block, monkeypatch):
     monkeypatch.setattr(negative_binomial, "BLOCK_ELEMENTS", block)
     parameters, (batch, runs), counts, dense, log_depth = problem
@@ -77,8 +77,9 @@ def test_extreme_values_stay_finite():
     assert all(torch.isfinite(t).all() for t in (loss, logit.grad, *(t.grad for t in tables)))
 
 
-def test_sparse_products_and_their_gradient_are_the_dense_ones(rng):
-    x, dense = sparse_counts(rng, 8, 12, torch.float64)
+@pytest.mark.parametrize("density", [0.05, 0.3])  # below and above what is made dense
+def test_sparse_products_and_their_gradient_are_the_dense_ones(rng, density):
+    x, dense = sparse_counts(rng, 8, 12, torch.float64, density)
     weight = torch.randn(12, 3, dtype=torch.float64, requires_grad=True)
     torch.testing.assert_close(sparse_linear(x, weight), dense @ weight)
     assert torch.autograd.gradcheck(lambda w: sparse_linear(x, w), weight)

@@ -74,7 +74,7 @@ def test_two_processes_have_the_losses_of_one(results):
     one, two = (results[name][0].drop(columns=["seconds", "epoch"]).groupby("phase") for name in ("one", "0"))
     assert len(one.get_group("train")) == len(two.get_group("train")) > 2
     # A bias before a normalisation layer has no gradient but rounding, which RMSprop makes steps of: they move the running means.
-    for phase, tolerance in (("train", 1e-3), ("validation", 2e-2)):
+    for phase, tolerance in (("train", 1e-3), ("validation", 5e-2)):
         ours, expected = (x.get_group(phase).drop(columns="phase").iloc[:3] for x in (two, one))
         np.testing.assert_allclose(ours["total"], expected["total"], rtol=tolerance)
         for term in expected:

@@ -44,7 +44,8 @@ def cell_values(
     values = CellValues(cells, {}, {}, {}, {})
     for m, x in counts.items():
         values.counts[m] = SparseRows.from_scipy(x, device)
-        values.inputs[m] = SparseRows.from_scipy(encoder_input(x, batch, scaling[m]), device)
+        read = encoder_input(x, batch, scaling[m])
+        values.inputs[m] = SparseRows.from_scipy(read, device) if scaling[m].n_axes else values.counts[m].with_values(read.data)
         factorial = sp.csr_array((gammaln(np.maximum(x.data, 0) + 1.0), x.indices, x.indptr), shape=x.shape)
         depth = np.log(np.maximum(x.sum(axis=1), 1.0))
         for table, of_cell in ((values.log_depth, depth), (values.log_factorial, factorial.sum(axis=1))):

@@ -16,6 +16,7 @@ from .cell_values import CellValues, cell_values, read_ahead, shuffled_blocks, s
 from .features import Scaling, fit_scaling
 from .minibatch import Minibatch, ModalityRows
 from .mosaic import Mosaic
+from .sparse import take_rows
 from .stored import BYTES_AN_ENTRY, in_memory, row_blocks, row_sizes
 
 COPIES = 4  # of the values that are held at a time: those computed with, those read ahead, and what is made on the way
@@ -240,15 +241,19 @@ class MosaicData:
         """The minibatch of some cells, given their places among those whose values are held, and in the mosaic."""
         layout, parts = self._layout(sizes), {}
         for m, (rows, runs) in layout.rows.items():
-            of, n_counts, n_axes = place[rows], n_stored.get(m), self.scaling[m].axes.shape[1]
-            n_inputs = len(rows) * n_axes if n_stored and n_axes else n_counts
+            of, n_counts, n_axes = place[rows], n_stored.get(m), self.scaling[m].n_axes
+            if n_axes:
+                counts = values.counts[m].take(of, n_counts)
+                inputs = values.inputs[m].take(of, len(rows) * n_axes if n_stored else None)
+            else:
+                counts, inputs = take_rows([values.counts[m], values.inputs[m]], of, n_counts)
             parts[m] = ModalityRows(
                 rows=rows,
                 batch=self.batch[cells[rows]],
                 runs=runs,
-                inputs=values.inputs[m].take(of, n_inputs),
+                inputs=inputs,
                 zeros=self._zeros[m],
-                counts=values.counts[m].take(of, n_counts),
+                counts=counts,
                 log_depth=values.log_depth[m][of],
                 log_factorial=values.log_factorial[m][of],
             )

@@ -66,6 +66,11 @@ class Scaling:
         return self.mean.shape[1]
 
     @property
+    def n_axes(self) -> int:
+        """What values are reduced to; 0 where they are not."""
+        return self.axes.shape[1]
+
+    @property
     def zeros(self) -> np.ndarray:
         """Z-score of a zero in each batch, of shape (n_batches, n_inputs)."""
         return -self.mean / self.sd
@@ -78,7 +83,7 @@ class Scaling:
             values = x.log1p()
         else:
             values = log_normalised(x, self.input_depth, self.weight)
-        return sp.csr_array(values @ self.axes) if self.axes.shape[1] else values
+        return sp.csr_array(values @ self.axes) if self.n_axes else values
 
 
 def fit_scaling(mosaic: Mosaic, batch: np.ndarray, n_batches: int) -> dict[str, Scaling]:

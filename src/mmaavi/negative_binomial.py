@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.util import find_spec
+from itertools import groupby
 
 import scipy.sparse as sp
 import torch
@@ -101,52 +102,63 @@ class _SoftmaxNegativeBinomial(torch.autograd.Function):
 
 
 def _summed_nll(logit, tables, runs, counts, log_depth, with_gradient) -> tuple[Tensor, list[Tensor] | None]:
-    """Sum over cells and features, and its gradients for the logits and each table; one block of cells of a batch at a time."""
+    """Sum over cells and features, and its gradients for the logits and each table; one block of cells at a time."""
     scale, bias, log_r = tables
     by_batch = (scale, bias, log_r, log_r.exp(), (-log_r).exp())
     gradients = [torch.empty_like(logit), *(torch.zeros_like(t) for t in tables)] if with_gradient else None
     nll = scale.new_zeros(())
-    for b, rows in _blocks(runs, max(1, BLOCK_ELEMENTS // logit.shape[1])):
+    for batches, rows in _blocks(runs, max(1, BLOCK_ELEMENTS // logit.shape[1])):
+        shape = (len(batches), -1, logit.shape[1])  # (b, n, G)
         stored = slice(*counts.indptr[[rows.start, rows.stop]].tolist())
         entries = (counts.rows[stored] - rows.start, counts.indices[stored], counts.values[stored])
-        here = None if gradients is None else (gradients[0][rows], *(g[b] for g in gradients[1:]))
-        nll += _block(logit[rows], *(t[b] for t in by_batch), log_depth[rows], entries, here)
+        d_logit = None if gradients is None else gradients[0][rows].view(shape)
+        batches = torch.tensor(batches, device=logit.device)
+        here = (t.index_select(0, batches) for t in by_batch)
+        block_nll, d_tables = _block(logit[rows].view(shape), *here, log_depth[rows], entries, d_logit)
+        nll += block_nll
+        for total, d_table in zip([] if gradients is None else gradients[1:], d_tables, strict=True):
+            total.index_add_(0, batches, d_table)
     return nll, gradients
 
 
-def _blocks(runs: Runs, size: int) -> Iterator[tuple[int, slice]]:
-    for batch, start, stop in runs:
-        for first in range(start, stop, size):
-            yield batch, slice(first, min(first + size, stop))
+def _blocks(runs: Runs, size: int) -> Iterator[tuple[list[int], slice]]:
+    """Batches and the rows of as many cells of each, up to ``size`` in all: small batches are computed with together."""
+    parts = [(batch, first, min(first + size, stop)) for batch, start, stop in runs for first in range(start, stop, size)]
+    for n, alike in groupby(parts, key=lambda part: part[2] - part[1]):
+        batches, starts, stops = zip(*alike, strict=True)
+        for i in range(0, len(batches), size // n):
+            here = slice(i, i + size // n)
+            yield list(batches[here]), slice(starts[i], stops[here][-1])
 
 
-def _block(logit, scale, bias, log_r, r, inverse_r, log_depth, entries, gradients) -> Tensor:
-    """Summed loss of some cells (n, G) of one batch, whose tables have the shape (G,).
+def _block(logit, scale, bias, log_r, r, inverse_r, log_depth, entries, d_logit) -> tuple[Tensor, list[Tensor]]:
+    """Summed loss of n cells of each of b batches (b, n, G), whose tables have the shape (b, G), and the tables' gradients.
 
-    Fills the cells' gradient of the logits, and adds to those of the tables, where gradients are wanted.
+    Fills the gradient of the logits; without one to fill, there are none.
     """
-    rows, columns, x = entries
+    (n_batches, n_cells, n_features), (rows, columns, x) = logit.shape, entries
+    in_table = rows // n_cells * n_features + columns  # place of each count among (b, G)
     logit = logit.to(scale.dtype)
-    share = torch.addcmul(bias, scale, logit).softmax(dim=1)  # (n, G)
-    odds = torch.mul(share, inverse_r).mul_(log_depth.exp()[:, None])  # exp(a) = mean / r
-    softplus_sum = torch.log1p(odds).sum(dim=0)  # (G,)
-    r_x = r[columns]
-    a = share[rows, columns].clamp_min(SMALLEST_SHARE).log() + log_depth[rows] - log_r[columns]
-    nll = softplus_sum @ r + (x * F.softplus(-a) - torch.lgamma(x + r_x) + _at(torch.lgamma, r, columns)).sum()
-    if gradients is None:
-        return nll
-    d_logit, d_scale, d_bias, d_log_r = gradients
-    d_a = odds.div_(odds + 1).mul_(r)  # r sigmoid(a)
-    d_a.view(-1).index_add_(0, rows * len(r) + columns, -x * torch.sigmoid(-a))
-    d_log_r.addcmul_(r, softplus_sum).sub_(d_a.sum(dim=0))
-    d_log_r.index_add_(0, columns, r_x * (_at(torch.digamma, r, columns) - torch.digamma(x + r_x)))
-    d_y = d_a.addcmul_(share, d_a.sum(dim=1, keepdim=True), value=-1)
-    d_bias += d_y.sum(dim=0)
-    d_scale += torch.mul(d_y, logit, out=share).sum(dim=0)
-    torch.mul(d_y, scale, out=d_logit)
-    return nll
+    share = torch.addcmul(bias[:, None], scale[:, None], logit).softmax(dim=2)  # (b, n, G)
+    odds = torch.mul(share, inverse_r[:, None]).mul_(log_depth.exp().view(n_batches, n_cells, 1))  # exp(a) = mean / r
+    softplus_sum = torch.log1p(odds).sum(dim=1)  # (b, G)
+    r_x = r.take(in_table)
+    share_x = share.view(-1, n_features)[rows, columns].clamp_min(SMALLEST_SHARE)
+    a = share_x.log() + log_depth[rows] - log_r.take(in_table)
+    nll = (softplus_sum * r).sum() + (x * F.softplus(-a) - torch.lgamma(x + r_x) + _at(torch.lgamma, r, in_table)).sum()
+    if d_logit is None:
+        return nll, []
+    d_a = odds.div_(odds + 1).mul_(r[:, None])  # r sigmoid(a)
+    d_a.view(-1).index_add_(0, rows * n_features + columns, -x * torch.sigmoid(-a))
+    d_log_r = r * softplus_sum - d_a.sum(dim=1)
+    d_log_r.view(-1).index_add_(0, in_table, r_x * (_at(torch.digamma, r, in_table) - torch.digamma(x + r_x)))
+    d_y = d_a.addcmul_(share, d_a.sum(dim=2, keepdim=True), value=-1)
+    d_bias = d_y.sum(dim=1)
+    d_scale = torch.mul(d_y, logit, out=share).sum(dim=1)
+    torch.mul(d_y, scale[:, None], out=d_logit)
+    return nll, [d_scale, d_bias, d_log_r]
 
 
 def _at(function: Callable[[Tensor], Tensor], table: Tensor, index: Tensor) -> Tensor:
-    """``function(table)[index]``, by whichever way calls the costly function less often."""
-    return function(table)[index] if len(table) < len(index) else function(table[index])
+    """``function(table).take(index)``, by whichever way calls the costly function less often."""
+    return function(table).take(index) if table.numel() < len(index) else function(table.take(index))
