@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -47,6 +49,14 @@ def test_saved_mosaic_comes_back_the_same(mosaic, tmp_path, rng):
         assert list(back.var[m].index) == list(shuffled.var[m].index)
     assert abs(back.guidance - shuffled.guidance).max() == 0
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_counts_of_one_cell_and_feature_are_one_count(mosaic):
+    x = sp.csr_array(mosaic.counts["rna"])
+    twice = sp.csr_array((np.repeat(x.data, 2), np.repeat(x.indices, 2), 2 * x.indptr), shape=x.shape)
+    stored = replace(mosaic, counts=mosaic.counts | {"rna": twice}).counts["rna"]
+    assert stored.nnz == x.nnz
+    np.testing.assert_array_equal(stored.toarray(), 2 * x.toarray())
 
 
 def test_a_mosaic_without_cells_can_be_saved(mosaic, tmp_path):

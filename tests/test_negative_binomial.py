@@ -25,13 +25,13 @@ def test_the_dense_form_is_scipys(rng):
 @pytest.fixture
 def problem(rng):
     torch.manual_seed(0)
-    n, g, n_batches, dtype = 9, 23, 3, torch.float64
+    n, g, n_batches, dtype = 11, 23, 3, torch.float64
     counts, dense = sparse_counts(rng, n, g, dtype)
     logit = torch.randn(n, g, dtype=dtype)
     per_batch = [0.3 * torch.randn(n_batches, g, dtype=dtype) for _ in range(3)]
     parameters = [p.requires_grad_() for p in (logit, *per_batch)]
-    batch = torch.tensor([0, 0, 2, 2, 1, 1, 2, 0, 0])
-    runs = [(0, 0, 2), (2, 2, 4), (1, 4, 6), (2, 6, 7), (0, 7, 9)]
+    batch = torch.tensor([0, 0, 2, 2, 1, 1, 2, 0, 0, 0, 0])
+    runs = [(0, 0, 2), (2, 2, 4), (1, 4, 6), (2, 6, 7), (0, 7, 11)]
     log_depth = torch.log(dense.sum(dim=1) + 1)
     return parameters, (batch, runs), counts, dense, log_depth
 

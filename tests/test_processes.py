@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import ROOT
 
-from mmaavi import precision
+from mmaavi import precision, sparse
 from mmaavi.edges import EdgeSampler
 from mmaavi.estimator import MMAAVI
 from mmaavi.mixture import DiagonalNormal
@@ -45,6 +45,7 @@ def fit(mosaic: str, out: str, memory_gib: float) -> None:
         mock.patch.object(DiagonalNormal, "rsample", lambda q: q.mean),
         mock.patch.object(EdgeSampler, "sample", same_edges),
         mock.patch.object(precision, "multiplies_bfloat16", return_value=False),
+        mock.patch.object(sparse, "DENSE_FROM", 1.0),  # rounded differently with another number of rows
     ):
         model = MMAAVI(SETTINGS).fit(load(mosaic, memory_gib=memory_gib), progress=False)
     model.history.to_csv(f"{out}.tsv", sep="\t", index=False)
@@ -74,7 +75,7 @@ def test_two_processes_have_the_losses_of_one(results):
     one, two = (results[name][0].drop(columns=["seconds", "epoch"]).groupby("phase") for name in ("one", "0"))
     assert len(one.get_group("train")) == len(two.get_group("train")) > 2
     # A bias before a normalisation layer has no gradient but rounding, which RMSprop makes steps of: they move the running means.
-    for phase, tolerance in (("train", 1e-3), ("validation", 5e-2)):
+    for phase, tolerance in (("train", 1e-3), ("validation", 2e-2)):
         ours, expected = (x.get_group(phase).drop(columns="phase").iloc[:3] for x in (two, one))
         np.testing.assert_allclose(ours["total"], expected["total"], rtol=tolerance)
         for term in expected:

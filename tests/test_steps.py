@@ -9,7 +9,7 @@ import scipy.sparse as sp
 import torch
 from conftest import small_mosaic
 
-from mmaavi import steps
+from mmaavi import sparse, steps
 from mmaavi.data import MosaicData
 from mmaavi.edges import EdgeSampler
 from mmaavi.model import MosaicVAE
@@ -41,7 +41,9 @@ def mosaic(request):
     return replace(small_mosaic(), likelihoods={"rna": request.param, "atac": "poisson", "protein": "negative_binomial"})
 
 
-def test_padded_minibatches_are_all_of_one_shape_and_give_the_same_losses(mosaic):
+@pytest.mark.parametrize("dense_from", [0.1, 1.0], ids=["dense", "sparse"])
+def test_padded_minibatches_are_all_of_one_shape_and_give_the_same_losses(mosaic, dense_from, monkeypatch):
+    monkeypatch.setattr(sparse, "DENSE_FROM", dense_from)
     exact, padded = minibatches(mosaic, False), minibatches(mosaic, True)
     assert len({str(shapes(batch)) for batch in padded}) == 1
     assert len({str(shapes(batch)) for batch in exact}) > 1

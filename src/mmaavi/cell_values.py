@@ -25,7 +25,7 @@ class CellValues:
     cells
         Their positions in the mosaic, sorted, on the host.
     counts, inputs
-        Modality -> values as measured, and what they add to the encoder's input of zeros.
+        Modality -> values as measured, and what they add to the encoder's input of zeros: in the same places, if not reduced.
     log_depth, log_factorial
         Modality -> log library size, and sum of log(x!), of shape (n_cells,).
     """

@@ -16,7 +16,7 @@ from .cell_values import CellValues, cell_values, read_ahead, shuffled_blocks, s
 from .features import Scaling, fit_scaling
 from .minibatch import Minibatch, ModalityRows
 from .mosaic import Mosaic
-from .sparse import take_rows
+from .sparse import take_alike
 from .stored import BYTES_AN_ENTRY, in_memory, row_blocks, row_sizes
 
 COPIES = 4  # of the values that are held at a time: those computed with, those read ahead, and what is made on the way
@@ -246,7 +246,7 @@ class MosaicData:
                 counts = values.counts[m].take(of, n_counts)
                 inputs = values.inputs[m].take(of, len(rows) * n_axes if n_stored else None)
             else:
-                counts, inputs = take_rows([values.counts[m], values.inputs[m]], of, n_counts)
+                counts, inputs = take_alike([values.counts[m], values.inputs[m]], of, n_counts)
             parts[m] = ModalityRows(
                 rows=rows,
                 batch=self.batch[cells[rows]],

@@ -1,4 +1,4 @@
-"""What the networks read: values of one modality z-scored within each batch, without a dense copy.
+"""What the networks read: values of one modality z-scored within each batch, only the stored ones.
 
 Counts are brought to one depth and logged first (``log1p_norm``); for very wide data they are then reduced to a few
 dimensions, by PCA (``pca``) or by LSI, which weighs rare features up (``lsi``), fitted across all batches.
@@ -80,7 +80,7 @@ class Scaling:
         if self.likelihood == "normal":
             values = x
         elif self.likelihood == "zero_inflated_log_normal":
-            values = x.log1p()
+            values = sp.csr_array((np.log1p(x.data), x.indices, x.indptr), shape=x.shape)
         else:
             values = log_normalised(x, self.input_depth, self.weight)
         return sp.csr_array(values @ self.axes) if self.n_axes else values
@@ -165,8 +165,8 @@ def _log_if_positive(values: np.ndarray) -> np.ndarray:
 def encoder_input(x: sp.csr_array, batch: np.ndarray, scaling: Scaling) -> sp.csr_array:
     """What stored values add to the encoder's input: z-score (at most 10) minus that of a zero, (n_cells, n_inputs).
 
-    The z-score of a zero is ``scaling.zeros``; the encoder adds it once for all of a cell's features, so that the dense
-    input is never made.
+    The z-score of a zero is ``scaling.zeros``; the encoder adds it once for all of a cell's features, which leaves
+    what is not stored at zero.
     """
     values = scaling.transformed(x)
     b = np.repeat(batch, np.diff(values.indptr))

@@ -61,7 +61,7 @@ class Mosaic:
             raise InputError("'measured' must have the modalities of 'counts' as columns, the cells of 'obs' as rows, in order")
         for x in self.counts.values():
             if sp.issparse(x):
-                x.sort_indices()  # sums run in one order, whichever way the counts came
+                x.sum_duplicates()  # and sorts: sums run in one order, whichever way the counts came
 
     @property
     def modalities(self) -> list[str]:

@@ -67,7 +67,7 @@ def softmax_negative_binomial(
     batch
         Number of each cell's batch, of shape (n_cells,).
     runs
-        Cells of one batch stand together: the batch's number, its first row, and the row after its last.
+        Cells of one batch stand together: the batch's number, its first row, and the row after its last; one run after the other.
     counts
         n_cells x n_features; stored zeros add nothing.
     log_depth

@@ -22,7 +22,7 @@ from .sparse import SparseRows, shifted_sparse_linear, sparse_linear
 
 
 class ModalityEncoder(nn.Module):
-    """z-scored values of one modality -> h_n^m; the first layer reads the sparse values as they are."""
+    """z-scored values of one modality -> h_n^m; the first layer reads the stored values as they are."""
 
     def __init__(self, n_inputs: int, width: int, n_out: int, dropout: float):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Rows of CSR matrices on the training device, and the products with them that a dense copy would make slow."""
+"""Rows of CSR matrices on the training device, and the products with them, sparse where that is faster."""
 
 import warnings
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-DENSE_FROM = 0.1  # share of stored values; a dense product is as fast at 0.08, and at 0.9 (proteins) takes a third of the time
+DENSE_FROM = 0.1  # share of stored values; on a CPU a dense product is as fast at 0.08, and at 0.9 takes a third of the time
 
 warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state")
 
@@ -47,12 +47,18 @@ class SparseRows:
         return self.add_to(self.values.new_zeros(self.n_rows, self.n_columns))
 
     def add_to(self, dense: Tensor) -> Tensor:
-        """Dense += self, in place."""
-        return dense.index_put_((self.rows, self.indices), self.values, accumulate=True)
+        """Dense += self, in place; ``dense`` is contiguous."""
+        dense.view(-1).index_add_(0, self.rows * self.n_columns + self.indices, self.values)
+        return dense
 
     @property
     def n_rows(self) -> int:
         return len(self.indptr) - 1
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether so many values are stored that dense products are faster."""
+        return len(self.values) > DENSE_FROM * self.n_rows * self.n_columns
 
     @cached_property
     def rows(self) -> Tensor:
@@ -61,11 +67,12 @@ class SparseRows:
 
     def with_values(self, values: np.ndarray) -> "SparseRows":
         """Other values (nnz,) in the same places, which are held once."""
+        assert len(values) == len(self.indices)
         return replace(self, values=torch.tensor(values, device=self.values.device))
 
     def take(self, rows: Tensor, n_stored: int | None = None) -> "SparseRows":
-        """The matrix of some rows, in any order and also repeatedly; see :func:`take_rows`."""
-        return take_rows([self], rows, n_stored)[0]
+        """The matrix of some rows, in any order and also repeatedly; see :func:`take_alike`."""
+        return take_alike([self], rows, n_stored)[0]
 
     def matmul(self, dense: Tensor) -> Tensor:
         """Self @ dense: (n_rows, n_columns) x (n_columns, k) -> (n_rows, k)."""
@@ -95,7 +102,7 @@ class SparseRows:
         return torch.sparse_csr_tensor(indptr, indices, values, size, check_invariants=False)
 
 
-def take_rows(alike: Sequence[SparseRows], rows: Tensor, n_stored: int | None = None) -> list[SparseRows]:
+def take_alike(alike: Sequence[SparseRows], rows: Tensor, n_stored: int | None = None) -> list[SparseRows]:
     """Some rows, in any order and also repeatedly, of matrices with values in the same places.
 
     With ``n_stored``, which is no less than the entries of the rows, so many are stored: zeros beside the others, spread
@@ -161,7 +168,7 @@ class _ShiftedSparseLinear(torch.autograd.Function):
 
 
 def shifted_sparse_linear(x: SparseRows, shift: Tensor, group: Tensor, weight: Tensor) -> Tensor:
-    """(X + shift[group]) @ weight with a gradient for the weight alone; where X is sparse, the dense sum is never made.
+    """(X + shift[group]) @ weight with a gradient for the weight; where few values are stored, the dense sum is never made.
 
     Parameters
     ----------
@@ -174,6 +181,6 @@ def shifted_sparse_linear(x: SparseRows, shift: Tensor, group: Tensor, weight: T
     weight
         Shape (n_columns, k).
     """
-    if len(x.values) > DENSE_FROM * x.n_rows * x.n_columns:
+    if x.is_dense:
         return x.add_to(shift.index_select(0, group)) @ weight
     return _ShiftedSparseLinear.apply(x, shift, group, weight)

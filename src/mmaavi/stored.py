@@ -19,7 +19,7 @@ BLOCK_ENTRIES = 2**24  # of a block of rows: 128 MiB as a CSR matrix
 LARGEST_GAP = 3  # rows
 READ_GIB = 2  # of a training's counts: a mosaic of more stays on disk where it is only looked at
 UNCACHED = 0  # bytes of HDF5's cache: what it cannot write when it closes a dataset, it only warns of
-BYTES_AN_ENTRY = 24  # of counts in a training: the mosaic's own, and on the device places, counts and inputs
+BYTES_AN_ENTRY = 32  # of counts in a training: 8 of the mosaic's own, 16 on the device, and what is made on the way
 
 
 class StoredCounts:

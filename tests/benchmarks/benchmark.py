@@ -85,13 +85,17 @@ class Training:
             n, g = len(x.rows), self.model.n_features[m]
             first, *decoder = (torch.randn(shape, device=device) for shape in ((g, width), (n, width), (n, k), (g, k), (n, g)))
             kind = sum_of_products([decoder[1:3]], may_round=True).dtype
-            parts.append((x.inputs, first, decoder[0], *(factor.to(kind) for factor in decoder[1:])))
+            inputs = x.inputs.to_dense() if x.inputs.is_dense else x.inputs
+            parts.append((inputs, first, decoder[0], *(factor.to(kind) for factor in decoder[1:])))
 
         def run() -> None:
             for inputs, first, gradient, hidden, weight, logit in parts:
                 inputs.matmul(first)
-                inputs.transposed_matmul(gradient)
-                del inputs.__dict__["_transposed"]  # each minibatch turns its own values
+                if isinstance(inputs, torch.Tensor):
+                    inputs.T @ gradient
+                else:
+                    inputs.transposed_matmul(gradient)
+                    del inputs.__dict__["_transposed"]  # each minibatch turns its own values
                 hidden @ weight.T
                 logit @ weight
                 logit.T @ hidden
