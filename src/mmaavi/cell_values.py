@@ -11,7 +11,7 @@ from scipy.special import gammaln
 from torch import Tensor
 
 from .features import Scaling, encoder_input
-from .sparse import SparseRows
+from .sparse import SparseRows, take_alike
 
 BLOCK_CELLS = 32  # that lie together on disk and are read together
 
@@ -35,6 +35,14 @@ class CellValues:
     inputs: dict[str, SparseRows]
     log_depth: dict[str, Tensor]
     log_factorial: dict[str, Tensor]
+
+    def take(self, modality: str, place: Tensor, n_stored: int | None = None) -> list[SparseRows]:
+        """Counts and inputs of some of the cells, by their places here; of the counts, so many entries are stored."""
+        counts, inputs = self.counts[modality], self.inputs[modality]
+        if inputs.indices is counts.indices:
+            return take_alike([counts, inputs], place, n_stored)
+        n_inputs = None if n_stored is None else len(place) * inputs.n_columns
+        return [counts.take(place, n_stored), inputs.take(place, n_inputs)]
 
 
 def cell_values(

@@ -16,7 +16,6 @@ from .cell_values import CellValues, cell_values, read_ahead, shuffled_blocks, s
 from .features import Scaling, fit_scaling
 from .minibatch import Minibatch, ModalityRows
 from .mosaic import Mosaic
-from .sparse import take_alike
 from .stored import BYTES_AN_ENTRY, in_memory, row_blocks, row_sizes
 
 COPIES = 4  # of the values that are held at a time: those computed with, those read ahead, and what is made on the way
@@ -241,12 +240,8 @@ class MosaicData:
         """The minibatch of some cells, given their places among those whose values are held, and in the mosaic."""
         layout, parts = self._layout(sizes), {}
         for m, (rows, runs) in layout.rows.items():
-            of, n_counts, n_axes = place[rows], n_stored.get(m), self.scaling[m].n_axes
-            if n_axes:
-                counts = values.counts[m].take(of, n_counts)
-                inputs = values.inputs[m].take(of, len(rows) * n_axes if n_stored else None)
-            else:
-                counts, inputs = take_alike([values.counts[m], values.inputs[m]], of, n_counts)
+            of = place[rows]
+            counts, inputs = values.take(m, of, n_stored.get(m))
             parts[m] = ModalityRows(
                 rows=rows,
                 batch=self.batch[cells[rows]],

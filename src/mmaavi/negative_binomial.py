@@ -112,12 +112,13 @@ def _summed_nll(logit, tables, runs, counts, log_depth, with_gradient) -> tuple[
         stored = slice(*counts.indptr[[rows.start, rows.stop]].tolist())
         entries = (counts.rows[stored] - rows.start, counts.indices[stored], counts.values[stored])
         d_logit = None if gradients is None else gradients[0][rows].view(shape)
-        batches = torch.tensor(batches, device=logit.device)
-        here = (t.index_select(0, batches) for t in by_batch)
+        table_rows = torch.tensor(batches, device=logit.device)
+        here = (t.index_select(0, table_rows) for t in by_batch)
         block_nll, d_tables = _block(logit[rows].view(shape), *here, log_depth[rows], entries, d_logit)
         nll += block_nll
-        for total, d_table in zip([] if gradients is None else gradients[1:], d_tables, strict=True):
-            total.index_add_(0, batches, d_table)
+        if gradients is not None:
+            for total, d_table in zip(gradients[1:], d_tables, strict=True):
+                total.index_add_(0, table_rows, d_table)
     return nll, gradients
 
 
