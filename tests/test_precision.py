@@ -9,7 +9,7 @@ from mmaavi.estimator import MMAAVI
 from mmaavi.likelihoods import LIKELIHOODS
 from mmaavi.minibatch import ModalityRows
 from mmaavi.model import MosaicVAE
-from mmaavi.precision import fast_products, sum_of_products
+from mmaavi.precision import ONEDNN_FROM, fast_products, sum_of_products
 from mmaavi.settings import Settings
 
 ROUNDOFF = 2.0**-8  # of bfloat16: two neighbouring numbers near 1 differ by twice that, a rounded one is off by half
@@ -102,18 +102,20 @@ def test_a_training_in_bfloat16_descends_as_one_in_float32(mosaic, monkeypatch, 
 def test_products_are_as_before_outside(monkeypatch):
     before = [m.fp32_precision for m in MATMULS]
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    with fast_products():
+    with fast_products(ONEDNN_FROM):
         assert [m.fp32_precision for m in MATMULS] == ["tf32", "bf16"]
+    with fast_products(ONEDNN_FROM - 1):  # too few to gain by it
+        assert [m.fp32_precision for m in MATMULS] == ["tf32", before[1]]
     assert [m.fp32_precision for m in MATMULS] == before
     for other in ({"avx512_bf16": True, "amx_tile": True}, {"architecture": "aarch64", "bf16": True}):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda other=other: other)
-        with fast_products():
+        with fast_products(ONEDNN_FROM):
             assert MATMULS[1].fp32_precision == before[1]
 
 
 def test_on_this_cpu_fast_products_of_float32_are_not_rounded():
     left, right = torch.randn(64, 256), torch.randn(256, 512)
     expected = left.double() @ right.double()
-    with fast_products():
+    with fast_products(ONEDNN_FROM):
         found = left @ right
     assert (found.double() - expected).abs().max() <= 1e-5 * expected.abs().max()

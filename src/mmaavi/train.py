@@ -101,7 +101,7 @@ def train(
     last_good = _copy(model)
     n_done = len(history) // 2
     bar = tqdm(total=schedule.n_epochs, initial=n_done, desc="training", unit="epoch", disable=None if progress else True)
-    with bar, state.heeding_sigterm(), fast_products():
+    with bar, state.heeding_sigterm(), fast_products(max(model.n_features.values())):
         for epoch in range(n_done, schedule.n_epochs):
             start = time.perf_counter()
             model.train()
