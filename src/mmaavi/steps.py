@@ -16,7 +16,7 @@ EDGES_A_STEP = 512
 WARM_UP = 3  # steps that are taken one kernel after the other before the recording, as CUDA graphs ask for
 
 Losses = Callable[[Minibatch, EdgeSample], dict[str, Tensor]]
-Total = Callable[[dict[str, Tensor], Tensor | float], Tensor]
+Total = Callable[[dict[str, Tensor], Tensor], Tensor]
 
 
 class Step:
@@ -34,7 +34,7 @@ class Step:
     Attributes
     ----------
     names
-        Of what a step returns; none before one was taken.
+        Of the terms; none before a step was taken.
     """
 
     def __init__(self, losses: Losses, total: Total, schedule: Schedule, edges: EdgeSampler):
@@ -43,7 +43,7 @@ class Step:
         self.names: list[str] = []
 
     def __call__(self, batch: Minibatch) -> Tensor:
-        """Take the step; the total, KL terms in full, and all terms before it, of shape (1 + n_terms,)."""
+        """Take the step; the terms before it, of shape (n_terms,)."""
         with torch.cuda.device_of(batch.cells):
             if not batch.cells.is_cuda or n_processes() > 1 or not triton_works():  # else the likelihood waits for the device
                 out = self._take(batch)
@@ -58,9 +58,8 @@ class Step:
     def _take(self, batch: Minibatch) -> Tensor:
         terms = self._losses(batch, self._edges.sample(EDGES_A_STEP))
         self._schedule.descend(self._total(terms, self._schedule.kl_weight))
-        self.names = ["total", *terms]
-        terms = {name: term.detach() for name, term in terms.items()}
-        return torch.stack([self._total(terms, 1.0), *terms.values()])
+        self.names = list(terms)
+        return torch.stack([term.detach() for term in terms.values()])
 
     def _beside(self, batch: Minibatch) -> Tensor:
         """The step on a stream of its own."""

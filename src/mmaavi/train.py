@@ -109,15 +109,16 @@ def train(
             for batch in data.epoch(split.train, s.minibatch_size, generator, s.labelled_share, len(steps), process):
                 state.write_if_due(history, draws, steps, step.names)
                 steps.append(step(batch))
-            # (n_steps, 1 + n_terms): the one time that the device is waited for
+            # (n_steps, n_terms): the one time that the device is waited for
             table = mean_of_processes(torch.stack(steps)).cpu()
-            rows = [_row(epoch, "train", start, dict(zip(step.names, table.mean(dim=0), strict=True)))]
+            terms = dict(zip(step.names, table.mean(dim=0), strict=True))
+            rows = [_row(epoch, "train", start, {"total": model.total(terms), **terms})]
             # by all processes: what ends a training ends it everywhere
             validation = validate(model, data, edges, split.validation, lambda: state.asked_to_end)
             state.write_if_due(history, draws, steps, step.names)  # as before the validation, which may have been cut short
             steps = []
             rows.append(_row(epoch, "validation", start, {k: mean_of_processes(v) for k, v in validation.items()}))
-            if bad := _not_finite(table, step.names[1:], rows[1], model):
+            if bad := _not_finite(table, step.names, rows[1], model):
                 model.load_state_dict(last_good)
                 model.eval()
                 raise InputError(
@@ -186,10 +187,10 @@ def _row(epoch: int, phase: str, start: float, terms: dict[str, torch.Tensor]) -
 
 
 def _not_finite(table: torch.Tensor, terms: list[str], validation: dict, model: MosaicVAE) -> list[str]:
-    """What is not finite: terms of the first bad step of ``table`` (n_steps, total and terms), or of validation, or weights."""
+    """What is not finite: terms of the first bad step of ``table`` (n_steps, n_terms), or of validation, or weights."""
     bad_steps = (~table.isfinite()).any(dim=1).nonzero()
     if len(bad_steps):
-        first = table[int(bad_steps[0]), 1:].isfinite()
+        first = table[int(bad_steps[0])].isfinite()
         return [f"loss term {name}" for name, fine in zip(terms, first, strict=True) if not fine]
     bad = [f"loss term {k}" for k, v in validation.items() if k in terms and not math.isfinite(v)]
     return bad or [f"weights {name}" for name, value in model.state_dict().items() if not value.isfinite().all()]
