@@ -20,6 +20,7 @@ LONG = ("workflow", "faults", "analyses_in_the_workflow", "analysis", "methods_i
 for library in ("JAX_COMPILATION", "NUMBA"):  # workflows in many folders score: they compile once
     os.environ.setdefault(f"{library}_CACHE_DIR", str(ROOT / ".pytest_cache/compiled" / library.lower()))
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+DEVICES = ["cpu", pytest.param("cuda", marks=needs_gpu)]
 torch.set_num_threads(1)  # the tests' models are small: a second thread would only wait
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import needs_gpu
+from conftest import DEVICES
 
 from mmaavi import precision
 from mmaavi.data import MosaicData
@@ -13,7 +13,6 @@ from mmaavi.precision import ONEDNN_FROM, fast_products, sum_of_products
 from mmaavi.settings import Settings
 
 ROUNDOFF = 2.0**-8  # of bfloat16: two neighbouring numbers near 1 differ by twice that, a rounded one is off by half
-DEVICES = ["cpu", pytest.param("cuda", marks=needs_gpu)]
 MATMULS = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-PLAIN = {"weight_decay": 0.0, "amsgrad": False, "maximize": False}  # of Adam
+LONG_SINCE = 1e6  # steps of Adam, so that 1 - 0.99^steps is 1
 
 
 class Rmsprop(torch.optim.Optimizer):
@@ -18,21 +18,26 @@ class Rmsprop(torch.optim.Optimizer):
 
     def __init__(self, parameters: Iterable[nn.Parameter], learning_rate: float):
         parameters = list(parameters)
-        on_gpu = parameters[0].is_cuda  # there, a recorded step reads the rate from the device
-        rate = torch.tensor(learning_rate, device=parameters[0].device) if on_gpu else learning_rate
+        rate, device = learning_rate, parameters[0].device
+        if device.type == "cuda":  # a recorded step reads the rate there
+            rate = torch.tensor(rate, dtype=torch.float32, device=device)
         super().__init__(parameters, {"lr": rate})
         for p in parameters:
             self.state[p] = {"squares": torch.zeros_like(p)}
-        self._long_since = torch.tensor(1e6, device=parameters[0].device)  # steps, so that 1 - 0.99^steps is 1
+
+    def add_param_group(self, group: dict) -> None:
+        """As torch's own, which first imports torch's compiler: that takes a second, and nothing is compiled."""
+        self.param_groups.append({**self.defaults, **group})
 
     @torch.no_grad()
     def step(self) -> None:
         (group,) = self.param_groups
         moved = [p for p in group["params"] if p.grad is not None]
         gradients, squares = [p.grad for p in moved], [self.state[p]["squares"] for p in moved]
-        n_steps = [self._long_since] * len(moved)
+        n_steps = [torch.full((), LONG_SINCE, dtype=torch.float32, device=moved[0].device)] * len(moved)
+        plain = {"weight_decay": 0.0, "amsgrad": False, "maximize": False}
         torch._fused_adam_(
-            moved, gradients, gradients, squares, [], n_steps, lr=group["lr"], beta1=0.0, beta2=0.99, eps=1e-8, **PLAIN
+            moved, gradients, gradients, squares, [], n_steps, lr=group["lr"], beta1=0.0, beta2=0.99, eps=1e-8, **plain
         )
 
 
@@ -51,12 +56,12 @@ class Schedule:
 
     def __init__(self, model: nn.Module, learning_rate: float, n_epochs: int):
         self.n_epochs = n_epochs
-        self._optimiser = Rmsprop(model.parameters(), learning_rate)
+        self._model, self._optimiser = model, Rmsprop(model.parameters(), learning_rate)
         self.kl_weight = torch.ones((), device=next(model.parameters()).device)
 
     def descend(self, loss: Tensor) -> None:
         """Take the gradients of the loss, and a step of the optimiser."""
-        self._optimiser.zero_grad(set_to_none=True)
+        self._model.zero_grad()
         loss.backward()
         self._optimiser.step()
 

@@ -94,8 +94,8 @@ class SparseRows:
     def _transposed(self) -> Tensor:
         if not self.indices.is_cuda:
             parts = (self.values.numpy(), self.indices.numpy(), self.indptr.numpy())
-            turned = sp.csr_array(parts, shape=(self.n_rows, self.n_columns)).tocsc()
-            return self._csr(*map(torch.from_numpy, (turned.indptr, turned.indices, turned.data)), turned.shape[::-1])
+            turned = sp.csr_array(parts, shape=(self.n_rows, self.n_columns)).T.tocsr()
+            return self._csr(*map(torch.from_numpy, (turned.indptr, turned.indices, turned.data)), turned.shape)
         order = torch.argsort(self.indices, stable=True)
         starts = torch.arange(self.n_columns + 1, device=order.device)
         indptr = torch.searchsorted(self.indices[order], starts)

@@ -47,7 +47,7 @@ def one_by_one() -> Iterator[None]:
         yield
 
 
-tf32 = partial(fast_products, 0)  # there with any number of features
+tf32 = partial(fast_products, 0)  # TF32 is for any number of features
 FORMS: dict[str, list[Callable]] = {
     "float32": [float32],
     "tf32": [tf32, float32],
