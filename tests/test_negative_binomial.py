@@ -103,3 +103,10 @@ def test_rows_are_padded_with_zeros_to_a_number_that_is_given(rng, spare):
     torch.testing.assert_close(taken.to_dense(), dense[rows])
     torch.testing.assert_close(taken.matmul(torch.eye(12, dtype=torch.float64)), dense[rows])
     torch.testing.assert_close(taken.transposed_matmul(torch.eye(4, dtype=torch.float64)), dense[rows].T)
+
+
+def test_rows_without_a_value_are_padded_too():
+    nothing = SparseRows.from_scipy(sp.csr_array((3, 12)))
+    taken = nothing.take(torch.tensor([2, 0]), 5)
+    assert taken.values.tolist() == [0] * 5
+    torch.testing.assert_close(taken.matmul(torch.eye(12)), torch.zeros(2, 12))

@@ -128,7 +128,11 @@ def take_alike(alike: Sequence[SparseRows], rows: Tensor, n_stored: int | None =
     else:
         real = entry < (start + size)[row]
         entry = torch.where(real, entry, 0)
-        columns, values = torch.where(real, indices[entry], number % n_columns), [x.values[entry] * real for x in alike]
+
+        def held(by_entry: Tensor) -> Tensor:
+            return by_entry[entry] if len(by_entry) else by_entry.new_zeros(n_stored)
+
+        columns, values = torch.where(real, held(indices), number % n_columns), [held(x.values) * real for x in alike]
     taken = [SparseRows(taken_indptr, columns, v, n_columns) for v in values]
     for x in taken:
         vars(x)["rows"] = row  # known already
