@@ -66,8 +66,8 @@ class GatedAttention(nn.Module):
     def _dropped(self, measured: Tensor) -> Tensor:
         """Boolean (n, M): all modalities of a cell but one, in some cells."""
         lot = torch.rand(measured.shape, device=measured.device).masked_fill(~measured, -1.0)  # (n, M)
-        kept = F.one_hot(lot.argmax(dim=1), measured.shape[1]).bool()  # (n, M), one in each row
-        return (torch.rand(len(measured), 1, device=measured.device) < self.modality_dropout) & ~kept
+        in_some = torch.rand(len(measured), 1, device=measured.device) < self.modality_dropout  # (n, 1)
+        return in_some & (lot < lot.amax(dim=1, keepdim=True))
 
 
 class Encoder(nn.Module):
