@@ -68,7 +68,7 @@ class EdgeSampler:
         """Draw edges and their negatives with the device's default generator; the host never waits for the device."""
         uniform = torch.rand(n_edges, dtype=torch.float64, device=self.ends.device)
         drawn = torch.searchsorted(self.by_weight, uniform * self.by_weight[-1], right=True).clamp(max=len(self.ends) - 1)
-        source, target = self.ends[drawn].unbind(dim=1)
+        source, target = self.ends.index_select(0, drawn).unbind(dim=1)
         return EdgeSample(source, torch.cat([target[:, None], self._negatives(source)], dim=1), self.signs[drawn])
 
     def _negatives(self, source: Tensor) -> Tensor:
@@ -78,5 +78,5 @@ class EdgeSampler:
         place = (uniform * left).long().minimum(left - 1)  # (E, n) among the places that are left
         n_before = torch.searchsorted(self._cuts, source[:, None] * self.n_places + place, right=True)  # edges cut out before it
         first = self._first_edge[source][:, None]
-        place = place + self._of_edge[n_before] - self._of_edge[first]
+        place = place + self._of_edge.take(n_before) - self._of_edge.take(first)
         return torch.searchsorted(self.by_degree, place, right=True)

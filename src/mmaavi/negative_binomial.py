@@ -138,19 +138,20 @@ def _block(logit, scale, bias, log_r, r, inverse_r, log_depth, entries, d_logit)
     Fills the gradient of the logits; without one to fill, there are none.
     """
     (n_batches, n_cells, n_features), (rows, columns, x) = logit.shape, entries
-    in_table = rows // n_cells * n_features + columns  # place of each count among (b, G)
+    in_block = rows * n_features + columns  # place of each count among (b n, G)
+    in_table = rows // n_cells * n_features + columns  # and among (b, G)
     logit = logit.to(scale.dtype)
     share = torch.addcmul(bias[:, None], scale[:, None], logit).softmax(dim=2)  # (b, n, G)
     odds = torch.mul(share, inverse_r[:, None]).mul_(log_depth.exp().view(n_batches, n_cells, 1))  # exp(a) = mean / r
     softplus_sum = torch.log1p(odds).sum(dim=1)  # (b, G)
-    r_x = r.take(in_table)
-    share_x = share.view(-1, n_features)[rows, columns].clamp_min(SMALLEST_SHARE)
-    a = share_x.log() + log_depth[rows] - log_r.take(in_table)
+    r_x = r.view(-1).index_select(0, in_table)  # quicker than take
+    share_x = share.view(-1).index_select(0, in_block).clamp_min(SMALLEST_SHARE)
+    a = share_x.log() + log_depth.index_select(0, rows) - log_r.view(-1).index_select(0, in_table)
     nll = (softplus_sum * r).sum() + (x * F.softplus(-a) - torch.lgamma(x + r_x) + _at(torch.lgamma, r, in_table)).sum()
     if d_logit is None:
         return nll, []
     d_a = odds.div_(odds + 1).mul_(r[:, None])  # r sigmoid(a)
-    d_a.view(-1).index_add_(0, rows * n_features + columns, -x * torch.sigmoid(-a))
+    d_a.view(-1).index_add_(0, in_block, -x * torch.sigmoid(-a))
     d_log_r = r * softplus_sum - d_a.sum(dim=1)
     d_log_r.view(-1).index_add_(0, in_table, r_x * (_at(torch.digamma, r, in_table) - torch.digamma(x + r_x)))
     d_y = d_a.addcmul_(share, d_a.sum(dim=2, keepdim=True), value=-1)
@@ -161,5 +162,6 @@ def _block(logit, scale, bias, log_r, r, inverse_r, log_depth, entries, d_logit)
 
 
 def _at(function: Callable[[Tensor], Tensor], table: Tensor, index: Tensor) -> Tensor:
-    """``function(table).take(index)``, by whichever way calls the costly function less often."""
-    return function(table).take(index) if table.numel() < len(index) else function(table.take(index))
+    """``function`` of the table's entries at ``index``, by whichever way calls the costly function less often."""
+    table = table.view(-1)
+    return function(table).index_select(0, index) if len(table) < len(index) else function(table.index_select(0, index))
