@@ -52,17 +52,25 @@ def held_out_links(mosaic: Mosaic, planted: sp.csr_array, seed: int, settings: S
     }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser_of(description: str) -> argparse.ArgumentParser:
+    """A folder that the workflow made, settings of mmAAVI, and seeds."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--setting", action="append", default=[], metavar="NAME=VALUE", help="a setting of mmAAVI, as a number")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    options = parser.parse_args()
+    return parser
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    return Settings.from_dict(yaml.safe_load("\n".join(options.setting).replace("=", ": ")) or {})
+
+
+def main() -> None:
+    options = parser_of(__doc__).parse_args()
     mosaic = load(options.folder / "mosaic.h5mu")
     planted = load(options.folder / "truth.h5mu", guidance_key="links").guidance
-    settings = Settings.from_dict(yaml.safe_load("\n".join(options.setting).replace("=", ": ")) or {})
     for seed in options.seeds:
-        row = held_out_links(mosaic, planted, seed, settings)
+        row = held_out_links(mosaic, planted, seed, settings_of(options))
         print(pd.DataFrame([row]).to_string(index=False, float_format="%.3f"), flush=True)
 
 

@@ -6,11 +6,8 @@
 Reads ``mosaic.h5mu`` and ``labels.tsv`` of a folder that the workflow made; prints one row a label and seed.
 """
 
-import argparse
-from pathlib import Path
-
 import pandas as pd
-import yaml
+from held_out_links import parser_of, settings_of
 
 from mmaavi.embedding import read_labels
 from mmaavi.estimator import MMAAVI, NEW
@@ -45,14 +42,11 @@ def withheld(mosaic: Mosaic, table: pd.DataFrame, label: str, seed: int, setting
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    parser = parser_of(__doc__)
     parser.add_argument("--withhold", nargs="+", required=True, metavar="LABEL")
-    parser.add_argument("--setting", action="append", default=[], metavar="NAME=VALUE", help="a setting of mmAAVI, as a number")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options = parser.parse_args()
     mosaic, table = load(options.folder / "mosaic.h5mu"), read_labels(options.folder / "labels.tsv")
-    settings = Settings.from_dict(yaml.safe_load("\n".join(options.setting).replace("=", ": ")) or {})
+    settings = settings_of(options)
     rows = [withheld(mosaic, table, label, seed, settings) for label in options.withhold for seed in options.seeds]
     print(pd.DataFrame(rows).to_string(index=False, float_format="%.3f"))
 
