@@ -19,8 +19,7 @@ def rows_of(dense: np.ndarray, batch: np.ndarray) -> ModalityRows:
     as_double = SparseRows(x.indptr, x.indices, torch.tensor(sp.csr_array(dense).data), G)
     constant = torch.tensor(gammaln(np.maximum(dense, 0) + 1).sum(axis=1))
     depth = torch.tensor(np.log(np.maximum(dense.sum(axis=1), 1)))
-    runs = [(int(b), i, i + 1) for i, b in enumerate(batch)]
-    return ModalityRows(torch.arange(N), torch.tensor(batch), runs, as_double, torch.zeros(2, G), as_double, depth, constant)
+    return ModalityRows(torch.arange(N), torch.tensor(batch), as_double, torch.zeros(2, G), as_double, depth, constant)
 
 
 def values_of(name: str, rng) -> np.ndarray:

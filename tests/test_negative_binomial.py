@@ -4,7 +4,6 @@ import scipy.sparse as sp
 import scipy.stats
 import torch
 
-from mmaavi import negative_binomial
 from mmaavi.negative_binomial import negative_binomial_nll, softmax_negative_binomial
 from mmaavi.sparse import SparseRows, shifted_sparse_linear, sparse_linear
 
@@ -31,9 +30,8 @@ def problem(rng):
     per_batch = [0.3 * torch.randn(n_batches, g, dtype=dtype) for _ in range(3)]
     parameters = [p.requires_grad_() for p in (logit, *per_batch)]
     batch = torch.tensor([0, 0, 2, 2, 1, 1, 2, 0, 0, 0, 0])
-    runs = [(0, 0, 2), (2, 2, 4), (1, 4, 6), (2, 6, 7), (0, 7, 11)]
     log_depth = torch.log(dense.sum(dim=1) + 1)
-    return parameters, (batch, runs), counts, dense, log_depth
+    return parameters, batch, counts, dense, log_depth
 
 
 def dense_loss(parameters, batch, dense, log_depth):
@@ -43,11 +41,9 @@ def dense_loss(parameters, batch, dense, log_depth):
     return nll.sum(dim=1).mean()
 
 
-@pytest.mark.parametrize("block", [1, 50, 100, 2**21])  # one cell, two of a batch, two of each of two batches, and of three
-def test_the_fused_form_is_the_dense_one_with_its_gradients(problem, block, monkeypatch):
-    monkeypatch.setattr(negative_binomial, "BLOCK_ELEMENTS", block)
-    parameters, (batch, runs), counts, dense, log_depth = problem
-    ours = softmax_negative_binomial(*parameters, batch, runs, counts, log_depth)
+def test_the_fused_form_is_the_dense_one_with_its_gradients(problem):
+    parameters, batch, counts, dense, log_depth = problem
+    ours = softmax_negative_binomial(*parameters, batch, counts, log_depth)
     oracle = dense_loss(parameters, batch, dense, log_depth)
     torch.testing.assert_close(ours, oracle)
     for mine, theirs in zip(torch.autograd.grad(3 * ours, parameters), torch.autograd.grad(3 * oracle, parameters), strict=True):
@@ -55,24 +51,22 @@ def test_the_fused_form_is_the_dense_one_with_its_gradients(problem, block, monk
 
 
 def test_the_fused_gradient_passes_gradcheck(problem):
-    parameters, (batch, runs), counts, _, log_depth = problem
-    assert torch.autograd.gradcheck(lambda *p: softmax_negative_binomial(*p, batch, runs, counts, log_depth), parameters)
+    parameters, batch, counts, _, log_depth = problem
+    assert torch.autograd.gradcheck(lambda *p: softmax_negative_binomial(*p, batch, counts, log_depth), parameters)
 
 
 def test_without_gradients_the_loss_is_the_same(problem):
-    parameters, (batch, runs), counts, _, log_depth = problem
+    parameters, batch, counts, _, log_depth = problem
     with torch.no_grad():
-        alone = softmax_negative_binomial(*parameters, batch, runs, counts, log_depth)
-    torch.testing.assert_close(alone, softmax_negative_binomial(*parameters, batch, runs, counts, log_depth).detach())
+        alone = softmax_negative_binomial(*parameters, batch, counts, log_depth)
+    torch.testing.assert_close(alone, softmax_negative_binomial(*parameters, batch, counts, log_depth).detach())
 
 
 def test_extreme_values_stay_finite():
     counts, _ = sparse_counts(np.random.default_rng(1), 4, 6, torch.float32)
     logit = torch.linspace(-300, 300, 24).reshape(4, 6).requires_grad_()
     tables = [t.requires_grad_() for t in (torch.ones(1, 6), torch.zeros(1, 6), torch.full((1, 6), 12.0))]
-    loss = softmax_negative_binomial(
-        logit, *tables, torch.zeros(4, dtype=torch.int64), [(0, 0, 4)], counts, torch.full((4,), 9.0)
-    )
+    loss = softmax_negative_binomial(logit, *tables, torch.zeros(4, dtype=torch.int64), counts, torch.full((4,), 9.0))
     loss.backward()
     assert all(torch.isfinite(t).all() for t in (loss, logit.grad, *(t.grad for t in tables)))
 

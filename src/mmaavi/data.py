@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations, pairwise, product
+from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
@@ -239,13 +239,12 @@ class MosaicData:
     ) -> Minibatch:
         """The minibatch of some cells, given their places among those whose values are held, and in the mosaic."""
         layout, parts = self._layout(sizes), {}
-        for m, (rows, runs) in layout.rows.items():
+        for m, rows in layout.rows.items():
             of = place[rows]
             counts, inputs = values.take(m, of, n_stored.get(m))
             parts[m] = ModalityRows(
                 rows=rows,
                 batch=self.batch[cells[rows]],
-                runs=runs,
                 inputs=inputs,
                 zeros=self._zeros[m],
                 counts=counts,
@@ -257,11 +256,11 @@ class MosaicData:
     def _layout(self, sizes: tuple[int, ...]) -> "_Layout":
         """Where cells stand in a minibatch with so many cells of each group; made once for each."""
         if sizes not in self._layouts:
-            batch, mask = np.repeat(self._group_batch, sizes), np.repeat(self._group_mask, sizes, axis=0)
+            mask = np.repeat(self._group_mask, sizes, axis=0)  # (n, M)
             rows = {m: np.flatnonzero(has) for m, has in zip(self.modalities, mask.T, strict=True) if has.any()}
             both = [(a, b, np.intersect1d(rows[a], rows[b])) for a, b in combinations(rows, 2)]
             self._layouts[sizes] = _Layout(
-                {m: (torch.tensor(r, device=self.device), _runs(batch[r])) for m, r in rows.items()},
+                {m: torch.tensor(r, device=self.device) for m, r in rows.items()},
                 [
                     (a, b, *(torch.tensor(np.searchsorted(rows[m], shared), device=self.device) for m in (a, b)))
                     for a, b, shared in both
@@ -278,16 +277,10 @@ class _Layout:
     Attributes
     ----------
     rows
-        Modality -> positions of the cells with it, on the device; and their runs of one batch.
+        Modality -> positions of the cells with it, on the device.
     pairs
         See :class:`Minibatch`.
     """
 
-    rows: dict[str, tuple[Tensor, list[tuple[int, int, int]]]]
+    rows: dict[str, Tensor]
     pairs: list[tuple[str, str, Tensor, Tensor]]
-
-
-def _runs(batch: np.ndarray) -> list[tuple[int, int, int]]:
-    """Batch, first row and row after the last of each run of equal batches."""
-    edges = [0, *(np.flatnonzero(np.diff(batch)) + 1).tolist(), len(batch)]
-    return [(int(batch[start]), start, stop) for start, stop in pairwise(edges)]

@@ -75,7 +75,7 @@ class NegativeBinomial(Likelihood):
 
     def nll(self, logit: Tensor, x: ModalityRows) -> Tensor:
         tables = (self.scale, self.bias, self.log_r)
-        nll = softmax_negative_binomial(logit, *tables, x.batch, x.runs, x.counts, x.log_depth)
+        nll = softmax_negative_binomial(logit, *tables, x.batch, x.counts, x.log_depth)
         return nll + x.log_factorial.mean()
 
     def mean(self, logit: Tensor, batch: Tensor, depth: float) -> Tensor:

@@ -17,8 +17,6 @@ class ModalityRows:
         Position of each such cell among the minibatch's cells, of shape (n_measured,).
     batch
         Number of each such cell's batch, same shape.
-    runs
-        Cells of one batch stand together: the batch's number, its first row here, and the row after its last.
     inputs
         What a cell's values add to the encoder's input of zeros, n_measured x n_inputs, sparse.
     zeros
@@ -33,7 +31,6 @@ class ModalityRows:
 
     rows: Tensor
     batch: Tensor
-    runs: list[tuple[int, int, int]]
     inputs: SparseRows
     zeros: Tensor
     counts: SparseRows

@@ -136,7 +136,7 @@ def dense() -> Iterator[None]:
     def first_layer(x, zeros, batch, weight):
         return (x.to_dense() + zeros[batch]) @ weight
 
-    def nll(logit, scale, bias, log_r, batch, runs, counts, log_depth):
+    def nll(logit, scale, bias, log_r, batch, counts, log_depth):
         mean = log_depth.exp()[:, None] * torch.softmax(scale[batch] * logit + bias[batch], dim=1)
         x = counts.to_dense()
         return (negative_binomial_nll(x, mean, log_r[batch].exp()) - torch.lgamma(x + 1)).sum(dim=1).mean()
