@@ -3,6 +3,8 @@
 Numbers are float32. Exponential and logarithm run sixteen lanes at once (Cephes, S. Moshier; errors below 2e-7).
 """
 
+from functools import lru_cache
+
 import numba
 import numpy as np
 import torch
@@ -11,12 +13,18 @@ from numpy import float32, int32
 from torch import Tensor
 
 COMPILED = {"error_model": "numpy", "cache": True}
-IN_PARALLEL = {**COMPILED, "parallel": True, "fastmath": {"contract", "reassoc"}}  # sums in any order; NaN and infinity are kept
+SUMS = {"contract", "reassoc"}  # in any order; NaN and infinity are kept
+IN_PARALLEL = {**COMPILED, "parallel": True, "fastmath": SUMS}
 
 
 def n_threads() -> int:
-    """As many as torch takes: Numba's are of the same pool, whose size its first call sets."""
-    n = torch.get_num_threads()
+    """As many as torch takes."""
+    return _of_the_pool(torch.get_num_threads())
+
+
+@lru_cache(maxsize=1)
+def _of_the_pool(n: int) -> int:
+    """Numba's threads are those of torch, and its first call takes as many as there are."""
     numba.set_num_threads(min(n, numba.config.NUMBA_NUM_THREADS))
     torch.set_num_threads(n)
     return numba.get_num_threads()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .agreement import info_nce
 from .edges import EdgeSample
 from .features import Scaling
-from .layers import activation, mlp
+from .layers import Activation, hidden, mlp
 from .likelihoods import LIKELIHOODS
 from .minibatch import Minibatch, ModalityRows
 from .mixture import DiagonalNormal, NormalHead
@@ -28,7 +28,7 @@ class ModalityEncoder(nn.Module):
         super().__init__()
         bound = n_inputs**-0.5
         self.weight = nn.Parameter(torch.empty(n_inputs, width).uniform_(-bound, bound))
-        self.rest = nn.Sequential(*activation(width, dropout), mlp([width, width, n_out], dropout))
+        self.rest = nn.Sequential(Activation(width, dropout), mlp([width, width, n_out], dropout))
 
     def forward(self, x: ModalityRows) -> Tensor:
         """Inputs of the cells with the modality (n_m, n_inputs) -> h_n^m (n_m, n_out)."""
@@ -86,7 +86,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.modality = nn.ModuleDict({m: ModalityEncoder(g, width, n_fused, dropout) for m, g in n_inputs.items()})
         self.attention = GatedAttention(list(n_inputs), n_fused, modality_dropout, fusion)
-        self.body = nn.Sequential(nn.Linear(n_fused, width), *activation(width, dropout))
+        self.body = nn.Sequential(*hidden(n_fused, width, dropout))
         self.head = NormalHead(width, n_latent)
 
     def forward(self, batch: Minibatch) -> tuple[DiagonalNormal, Tensor]:
@@ -159,12 +159,7 @@ class Decoder(nn.Module):
         self.graph_share = graph_share
         self.likelihood = LIKELIHOODS[scaling.likelihood](scaling.start)
         if graph_share < 1:
-            self.body = nn.Sequential(
-                nn.Linear(n_latent + self.n_batches, width),
-                *activation(width, dropout),
-                nn.Linear(width, width),
-                *activation(width, dropout),
-            )
+            self.body = nn.Sequential(*hidden(n_latent + self.n_batches, width, dropout), *hidden(width, width, dropout))
             bound = width**-0.5
             self.weight = nn.Parameter(torch.empty(n_features, width).uniform_(-bound, bound))
 

@@ -21,7 +21,7 @@ from .settings import Settings
 if TYPE_CHECKING:
     from .estimator import MMAAVI
 
-FORMAT = 3
+FORMAT = 4
 LIBRARIES = ("torch", "numpy", "scipy", "anndata", "mudata")
 TABLES = ("weight", "axes", "mean", "sd", "start", "known")
 

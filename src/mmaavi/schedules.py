@@ -56,12 +56,14 @@ class Schedule:
 
     def __init__(self, model: nn.Module, learning_rate: float, n_epochs: int):
         self.n_epochs = n_epochs
-        self._model, self._optimiser = model, Rmsprop(model.parameters(), learning_rate)
+        self._parameters = list(model.parameters())
+        self._optimiser = Rmsprop(self._parameters, learning_rate)
         self.kl_weight = torch.ones((), device=next(model.parameters()).device)
 
     def descend(self, loss: Tensor) -> None:
         """Take the gradients of the loss, and a step of the optimiser."""
-        self._model.zero_grad()
+        for parameter in self._parameters:
+            parameter.grad = None  # module.zero_grad looks for all parameters first, in some 2% of a small step
         loss.backward()
         self._optimiser.step()
 
