@@ -4,6 +4,7 @@ import scipy.sparse as sp
 import scipy.stats
 import torch
 
+from mmaavi import sparse
 from mmaavi.negative_binomial import negative_binomial_nll, softmax_negative_binomial
 from mmaavi.sparse import SparseRows, shifted_sparse_linear, sparse_linear
 
@@ -71,12 +72,14 @@ def test_extreme_values_stay_finite():
     assert all(torch.isfinite(t).all() for t in (loss, logit.grad, *(t.grad for t in tables)))
 
 
-@pytest.mark.parametrize("density", [0.05, 0.3])  # below and above what is made dense
-def test_sparse_products_and_their_gradient_are_the_dense_ones(rng, density):
+@pytest.mark.parametrize(("density", "dense_elements"), [(0.05, 0), (0.3, 0), (0.05, 96)])  # sparse; above the share; small
+def test_sparse_products_and_their_gradient_are_the_dense_ones(rng, density, dense_elements, monkeypatch):
+    monkeypatch.setattr(sparse, "DENSE_ELEMENTS", dense_elements)
     x, dense = sparse_counts(rng, 8, 12, torch.float64, density)
     weight = torch.randn(12, 3, dtype=torch.float64, requires_grad=True)
     torch.testing.assert_close(sparse_linear(x, weight), dense @ weight)
     assert torch.autograd.gradcheck(lambda w: sparse_linear(x, w), weight)
+    assert x.is_dense == (density > 0.1 or dense_elements > 0)
     shift, group = torch.randn(2, 12, dtype=torch.float64), torch.tensor([1, 0, 0, 1, 1, 1, 0, 1])
     torch.testing.assert_close(shifted_sparse_linear(x, shift, group, weight), (dense + shift[group]) @ weight)
     assert torch.autograd.gradcheck(lambda w: shifted_sparse_linear(x, shift, group, w), weight)

@@ -41,9 +41,10 @@ def mosaic(request):
     return replace(small_mosaic(), likelihoods={"rna": request.param, "atac": "poisson", "protein": "negative_binomial"})
 
 
-@pytest.mark.parametrize("dense_from", [0.1, 1.0], ids=["dense", "sparse"])
-def test_padded_minibatches_are_all_of_one_shape_and_give_the_same_losses(mosaic, dense_from, monkeypatch):
-    monkeypatch.setattr(sparse, "DENSE_FROM", dense_from)
+@pytest.mark.parametrize("dense_elements", [2**17, 0], ids=["dense", "sparse"])
+def test_padded_minibatches_are_all_of_one_shape_and_give_the_same_losses(mosaic, dense_elements, monkeypatch):
+    monkeypatch.setattr(sparse, "DENSE_ELEMENTS", dense_elements)
+    monkeypatch.setattr(sparse, "DENSE_FROM", 1.0)
     exact, padded = minibatches(mosaic, False), minibatches(mosaic, True)
     assert len({str(shapes(batch)) for batch in padded}) == 1
     assert len({str(shapes(batch)) for batch in exact}) > 1

@@ -20,22 +20,20 @@ class Activation(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, norm: nn.BatchNorm1d, dropout: float) -> Tensor:
         """Input (n, width) -> (n, width); ``weight`` and ``bias`` are those of ``norm``."""
-        standard, factor, out = (torch.empty_like(x) for _ in range(3))
-        inverse_sd = torch.empty_like(weight)
-        moving = arrays(norm.running_mean, norm.running_var)
+        of_x, weight, bias, *moving = arrays(x, weight, bias, norm.running_mean, norm.running_var)
         n_dropped = round(dropout * 2**16)  # of 2^16 values
         drawn = _uniform(x.shape) if n_dropped else np.zeros(x.shape, np.int16)
-        given = (*arrays(x, weight, bias), norm.eps, norm.momentum, *moving, drawn, n_dropped)
-        _activate(*given, *arrays(standard, factor, inverse_sd, out))
-        ctx.save_for_backward(standard, factor, weight, inverse_sd)
-        return out
+        out, standard, factor, inverse_sd = (np.empty_like(a) for a in (of_x, of_x, of_x, weight))
+        _activate(of_x, weight, bias, norm.eps, norm.momentum, *moving, drawn, n_dropped, standard, factor, inverse_sd, out)
+        ctx.kept = (standard, factor, weight, inverse_sd)
+        return torch.from_numpy(out)
 
     @staticmethod
     def backward(ctx, gradient: Tensor):
-        standard, _, weight, _ = ctx.saved_tensors
-        d_x, d_weight, d_bias = torch.empty_like(standard), torch.empty_like(weight), torch.empty_like(weight)
-        _d_activate(*arrays(*ctx.saved_tensors, gradient.contiguous(), d_x, d_weight, d_bias))
-        return d_x, d_weight, d_bias, None, None
+        standard, _, weight, _ = ctx.kept
+        gradients = [np.empty_like(a) for a in (standard, weight, weight)]
+        _d_activate(*ctx.kept, *arrays(gradient.contiguous()), *gradients)
+        return *map(torch.from_numpy, gradients), None, None
 
 
 def _uniform(shape: torch.Size) -> np.ndarray:

@@ -52,16 +52,19 @@ class GatedAttention(nn.Module):
         """Fused embedding (n, width) and attention weights (n, M), zero where a modality was not measured."""
         some = next(iter(h.values()))
         score = some.new_full((n_cells, len(self.gate)), -torch.inf)  # (n, M)
-        stacked = some.new_zeros((n_cells, len(self.gate), some.shape[1]))  # (n, M, width)
         for i, (m, gate) in enumerate(self.gate.items()):
             if m in h:
                 raw = gate(h[m])  # (n_m, 2)
                 score[rows[m], i] = torch.sigmoid(raw[:, 0]) * torch.tanh(raw[:, 1]) if self.gated else 0.0  # (n_m,)
-                stacked[rows[m], i] = h[m]
         if self.training and self.modality_dropout > 0:
             score = score.masked_fill(self._dropped(score > -torch.inf), -torch.inf)
         attention = score.softmax(dim=1)  # (n, M)
-        return torch.einsum("nm,nmk->nk", attention, stacked), attention
+        fused = some.new_zeros((n_cells, some.shape[1]))  # (n, width)
+        for i, m in enumerate(self.gate):
+            if m in h:
+                share = attention[:, i].index_select(0, rows[m])  # (n_m,)
+                fused = fused.index_add(0, rows[m], share[:, None] * h[m])
+        return fused, attention
 
     def _dropped(self, measured: Tensor) -> Tensor:
         """Boolean (n, M): all modalities of a cell but one, in some cells."""
