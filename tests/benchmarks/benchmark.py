@@ -22,6 +22,7 @@ import scipy.sparse as sp
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmaavi import likelihoods, networks, precision
 from mmaavi.data import MosaicData
@@ -77,7 +78,7 @@ class Training:
             self.step()
 
     def products(self) -> Callable[[], None]:
-        """The matrix products that a step cannot do without, forward and backward: first layers, decoders, optimiser apart.
+        """Matrix products between cells and features, forward and backward: first layers, decoders.
 
         Those of the decoders in the precision that they have in training.
         """
@@ -105,6 +106,30 @@ class Training:
                 logit.T @ hidden
 
         return run
+
+    def all_products(self) -> Callable[[], None]:
+        """All matrix products that a step makes, those of hidden layers, heads and the graph among them."""
+        with _Products() as made:
+            self.step()
+
+        def run() -> None:
+            for product, args, kwargs in made.calls:
+                product(*args, **kwargs)
+
+        return run
+
+
+class _Products(TorchDispatchMode):
+    """Keeps the matrix products that are made meanwhile."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.bmm):
+            self.calls.append((func, args, kwargs or {}))
+        return func(*args, **(kwargs or {}))
 
 
 def seconds(run: Callable[[], None], n: int = 20, warm_up: int = 5) -> float:
@@ -188,6 +213,7 @@ def against_dense(mosaic: Mosaic, settings: Settings) -> pd.DataFrame:
     with training.fast_products():
         measure("matrix products alone", training.products())
         measure("step", training.step)
+        measure("all of its matrix products alone", training.all_products())
     with float32():
         measure("matrix products alone, float32", training.products())
         measure("step, float32", training.step)
