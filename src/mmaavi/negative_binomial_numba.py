@@ -17,6 +17,7 @@ from .kernels import COMPILED, IN_PARALLEL, arrays, exp, log1p, n_threads
 from .sparse import SparseRows
 
 BITS = {torch.float32: torch.uint32, torch.bfloat16: torch.uint16}  # of the types that logits may have
+FEW = 8  # counts up to which the product is quicker than Stirling's series, which needs no more
 FEATURES_AT_ONCE = 512  # their tables and gradients stay in the nearest cache
 SMALLEST_LOG_SHARE = math.log(1e-37)  # of a feature in a cell's counts; below it is zero in single precision
 
@@ -79,21 +80,36 @@ def _rounded(number, shift):
 
 
 @njit(fastmath={"contract"}, **COMPILED)
-def _shifted_gamma(z):
-    """With P = z (z + 1) ... (z + 7), in double precision: log(gamma(z) P), digamma(z) + P' / P, P, and P' / P (Stirling)."""
+def _rising(z, n):
+    """P = z (z + 1) ... (z + n - 1), and its derivative by z."""
     product, slope = 1.0, 0.0
-    for k in range(8):
+    for k in range(n):
         slope = slope * (z + k) + product
         product *= z + k
-    w = 1 / (z + 8)
-    log, square = -math.log(w), w * w
+    return product, slope
+
+
+@njit(fastmath={"contract"}, **COMPILED)
+def _gamma_beyond(z):
+    """Log of gamma(z), and digamma(z), for z >= 8 (Stirling; errors below 1e-9)."""
+    log, w = math.log(z), 1 / z
+    square = w * w
     series = w * (1 / 12 - square * (1 / 360 - square / 1260))
-    return (
-        (z + 7.5) * log - z - 8 + series,
-        log - w * (0.5 + w * (1 / 12 - square * (1 / 120 - square / 252))),
-        product,
-        slope / product,
-    )
+    return (z - 0.5) * log - z + series, log - w * (0.5 + w * (1 / 12 - square * (1 / 120 - square / 252)))
+
+
+@njit(fastmath={"contract"}, **COMPILED)
+def _gamma_ratio(r, x):
+    """Log of gamma(r + x) / gamma(r), and its derivative by r; in double precision."""
+    if x <= FEW and x == math.floor(x):
+        product, slope = _rising(r, int(x))
+        return math.log(product), slope / product
+    above, slope_above = _rising(r + x, FEW)
+    below, slope_below = _rising(r, FEW)
+    log_above, digamma_above = _gamma_beyond(r + x + FEW)
+    log_below, digamma_below = _gamma_beyond(r + FEW)
+    slope = digamma_above - digamma_below + slope_below / below - slope_above / above
+    return log_above - log_below + math.log(below / above), slope
 
 
 @njit(**COMPILED)
@@ -102,10 +118,8 @@ def _of_count(x, r, a):
     small = math.exp(-abs(a))
     softplus = max(-a, 0.0) + math.log1p(small)
     d_a = -x * (small if a > 0 else 1.0) / (1 + small)
-    log_gamma_r, digamma_r, product_r, slope_r = _shifted_gamma(r)
-    log_gamma, digamma, product, slope = _shifted_gamma(r + x)
-    loss = x * softplus - (log_gamma - log_gamma_r) + math.log(product / product_r)
-    return loss, d_a, r * (digamma_r - slope_r - digamma + slope) - d_a
+    log_ratio, slope = _gamma_ratio(r, x)
+    return x * softplus - log_ratio, d_a, -r * slope - d_a
 
 
 @njit(**IN_PARALLEL)
