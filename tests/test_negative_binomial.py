@@ -85,6 +85,22 @@ def test_sparse_products_and_their_gradient_are_the_dense_ones(rng, density, den
     assert torch.autograd.gradcheck(lambda w: shifted_sparse_linear(x, shift, group, w), weight)
 
 
+@pytest.mark.parametrize(("n", "g", "k"), [(8, 12, 3), (70, 1300, 256), (5, 40, 17)])
+def test_the_compiled_gradient_of_a_sparse_layer_is_that_of_double_precision(rng, n, g, k, monkeypatch):
+    monkeypatch.setattr(sparse, "DENSE_ELEMENTS", 0)
+    x, dense = sparse_counts(rng, n, g, torch.float32, density=0.05)
+    shift, group, weight, of_out = (
+        torch.randn(3, g),
+        torch.arange(n) % 3,
+        torch.randn(g, k, requires_grad=True),
+        torch.randn(n, k),
+    )
+    (mine,) = torch.autograd.grad(shifted_sparse_linear(x, shift, group, weight), weight, of_out)
+    assert mine.dtype == torch.float32
+    expected = (dense + shift[group]).double().T @ of_out.double()
+    assert (mine - expected).norm() < 1e-6 * expected.norm()
+
+
 def test_rows_are_taken_in_any_order_and_again(rng):
     x, dense = sparse_counts(rng, 8, 12, torch.float64)
     rows = torch.tensor([5, 0, 5, 7])
