@@ -12,7 +12,7 @@ from numba import njit
 from numpy import float32, int32
 from torch import Tensor
 
-COMPILED = {"error_model": "numpy", "cache": True}
+COMPILED = {"error_model": "numpy", "cache": True, "nogil": True}
 SUMS = {"contract", "reassoc"}  # in any order; NaN and infinity are kept
 IN_PARALLEL = {**COMPILED, "parallel": True, "fastmath": SUMS}
 

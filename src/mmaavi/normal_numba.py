@@ -19,7 +19,7 @@ HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 
 def takes(*tensors: Tensor) -> bool:
     """Whether these functions can be asked."""
-    return all(t.device.type == "cpu" and t.dtype == torch.float32 and t.is_contiguous() for t in tensors)
+    return all(t.device.type == "cpu" and t.dtype == torch.float32 and t.is_contiguous() and t.numel() > 0 for t in tensors)
 
 
 class MeanAndSd(torch.autograd.Function):
@@ -55,7 +55,7 @@ class LogProb(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient: Tensor):
         gradients = [torch.empty_like(t) for t in ctx.saved_tensors]
-        given = gradient.reshape(len(gradient), -1).numpy()
+        given = gradient.reshape(len(gradient), -1).contiguous().numpy()  # that of a mean is one number, expanded
         _d_log_prob(n_threads(), *_by_x(*ctx.saved_tensors), given, *_by_x(*gradients))
         return (*gradients,)
 
@@ -74,7 +74,7 @@ class KLToStandard(torch.autograd.Function):
     def backward(ctx, gradient: Tensor):
         gradients = [torch.empty_like(t) for t in ctx.saved_tensors]
         mean, sd, d_mean, d_sd = map(_by_row, arrays(*ctx.saved_tensors, *gradients))
-        _d_kl(n_threads(), mean, sd, gradient.reshape(-1).numpy(), d_mean, d_sd)
+        _d_kl(n_threads(), mean, sd, gradient.reshape(-1).contiguous().numpy(), d_mean, d_sd)
         return (*gradients,)
 
 
