@@ -21,9 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import negative_binomial_numba
+from .negative_binomial_numba import SMALLEST_SHARE
 from .sparse import SparseRows
-
-SMALLEST_SHARE = 1e-37  # of a feature in a cell's counts; below it is zero in single precision
 
 
 def negative_binomial_nll(counts: Tensor, mean: Tensor, inverse_dispersion: Tensor) -> Tensor:

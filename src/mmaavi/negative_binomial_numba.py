@@ -19,7 +19,8 @@ from .sparse import SparseRows
 BITS = {torch.float32: torch.uint32, torch.bfloat16: torch.uint16}  # of the types that logits may have
 FEW = 8  # counts up to which the product is quicker than Stirling's series, which needs no more
 FEATURES_AT_ONCE = 512  # their tables and gradients stay in the nearest cache
-SMALLEST_LOG_SHARE = math.log(1e-37)  # of a feature in a cell's counts; below it is zero in single precision
+SMALLEST_SHARE = 1e-37  # of a feature in a cell's counts; below it is zero in single precision
+SMALLEST_LOG_SHARE = math.log(SMALLEST_SHARE)
 
 
 def summed_nll(
@@ -30,22 +31,10 @@ def summed_nll(
     log_depth: Tensor,
     with_gradient: bool,
 ) -> tuple[Tensor, list[Tensor] | None]:
-    """Sum over cells and features without lgamma(x + 1), and its gradients for the logits and each table.
+    """Sum over cells and features without lgamma(x + 1), and its gradients for the logits and each table, or None.
 
-    Parameters
-    ----------
-    logit
-        Shape (n, G), contiguous, of one of the types of ``BITS``; its gradient has the same.
-    tables
-        Scale, bias and log_r of the batches, each of shape (B, G).
-    batch
-        Number of each cell's batch, of shape (n,).
-    counts
-        n x G; stored zeros add nothing.
-    log_depth
-        Log library size, of shape (n,).
-    with_gradient
-        Without, the gradients are None.
+    ``tables`` are scale, bias and log_r; the rest is as for :func:`mmaavi.negative_binomial.softmax_negative_binomial`. Logits
+    are contiguous and of one of the types of ``BITS``, as is their gradient.
     """
     threads, log_r = n_threads(), tables[2]
     shift = uint32(32 - torch.iinfo(BITS[logit.dtype]).bits)

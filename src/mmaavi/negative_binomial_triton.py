@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .negative_binomial import SMALLEST_SHARE
+from .negative_binomial_numba import SMALLEST_SHARE
 from .sparse import SparseRows
 
 FEATURES_AT_ONCE = 512
