@@ -190,11 +190,19 @@ def test_propagation_and_edge_loss_are_the_dense_ones(rng):
     torch.testing.assert_close(module.table.grad, expected)
 
     sample = EdgeSampler(graph, n_negatives=3).sample(40)
-    v = torch.randn(12, 4)
-    ours = GuidanceGraph.edge_nll(v, sample)
+    assert {-1.0, 1.0} == set(sample.sign.tolist()) and (sample.source == sample.targets[:, 0]).any()  # loops
+    v = torch.randn(12, 4, dtype=torch.float64, requires_grad=True)
     pair = sample.sign[:, None] * torch.gather((v @ v.T)[sample.source], 1, sample.targets)
     linked = torch.sigmoid(pair)
-    torch.testing.assert_close(ours, 0.5 * (-linked[:, 0].log().mean() - (1 - linked[:, 1:]).log().mean()))
+    expected = 0.5 * (-linked[:, 0].log().mean() - (1 - linked[:, 1:]).log().mean())
+    (gradient,) = torch.autograd.grad(3 * expected, v)
+    for dtype in (torch.float32, torch.float64):  # compiled, and plain
+        of = v.detach().to(dtype).requires_grad_()
+        ours = GuidanceGraph.edge_nll(of, sample)
+        torch.testing.assert_close(ours, expected.to(dtype))
+        torch.testing.assert_close(torch.autograd.grad(3 * ours, of)[0], gradient.to(dtype))
+    of = of.detach().float().index_fill(0, sample.targets[-1, -1], torch.nan)
+    assert GuidanceGraph.edge_nll(of, sample).isnan()
 
 
 def test_the_weight_of_the_kl_terms_is_that_of_z_u_and_c_alone(mosaic, network):

@@ -30,6 +30,11 @@ def _of_the_pool(n: int) -> int:
     return numba.get_num_threads()
 
 
+def takes(*tensors: Tensor) -> bool:
+    """Whether the kernels can be asked: float32, on the CPU, row after row, and not empty."""
+    return all(t.device.type == "cpu" and t.dtype == torch.float32 and t.is_contiguous() and t.numel() > 0 for t in tensors)
+
+
 def arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:
     """The same memory."""
     return tuple(t.detach().numpy() for t in tensors)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from . import normal_numba
+from .kernels import takes
 from .layers import mlp
 from .normal_numba import HALF_LOG_2_PI
 
@@ -28,21 +29,21 @@ class DiagonalNormal:
     def log_prob(self, x: Tensor) -> Tensor:
         """Log density at x of shape (..., d) -> (...)."""
         one_each = x.ndim == self.mean.ndim and len(x) == len(self.mean) and x.numel() == len(x) * x.shape[-1]
-        if one_each and normal_numba.takes(self.mean, self.sd, x):
+        if one_each and takes(self.mean, self.sd, x):
             return normal_numba.LogProb.apply(self.mean, self.sd, x)
         standard = (x - self.mean) / self.sd
         return -0.5 * standard.square().sum(dim=-1) - self.sd.log().sum(dim=-1) - x.shape[-1] * HALF_LOG_2_PI
 
     def kl_to_standard(self) -> Tensor:
         """KL(self || Normal(0, I)), of shape (...)."""
-        if normal_numba.takes(self.mean, self.sd):
+        if takes(self.mean, self.sd):
             return normal_numba.KLToStandard.apply(self.mean, self.sd)
         return 0.5 * (self.mean.square() + self.sd.square() - 1).sum(dim=-1) - self.sd.log().sum(dim=-1)
 
     @staticmethod
     def from_linear(both: Tensor) -> "DiagonalNormal":
         """From means and unconstrained sds side by side, of shape (..., 2 d)."""
-        if normal_numba.takes(both):
+        if takes(both):
             return DiagonalNormal(*normal_numba.MeanAndSd.apply(both, SMALLEST_SD))
         mean, raw_sd = both.chunk(2, dim=-1)
         return DiagonalNormal(mean, F.softplus(raw_sd) + SMALLEST_SD)

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from .agreement import info_nce
 from .edges import EdgeSample
+from .edges_numba import EdgeNLL
 from .features import Scaling
+from .kernels import takes
 from .layers import Activation, hidden, mlp
 from .likelihoods import LIKELIHOODS
 from .minibatch import Minibatch, ModalityRows
@@ -144,6 +146,8 @@ class GuidanceGraph(nn.Module):
 
         ``v`` are feature embeddings (G, d); a pair without an edge is scored with the sign of its positive.
         """
+        if takes(v):
+            return EdgeNLL.apply(v, edges.source, edges.targets, edges.sign)
         source = v.index_select(0, edges.source)  # (E, d)
         targets = v.index_select(0, edges.targets.flatten()).unflatten(0, edges.targets.shape)  # (E, 1 + n, d)
         score = edges.sign[:, None] * torch.linalg.vecdot(targets, source[:, None])  # (E, 1 + n); a third of a product's time

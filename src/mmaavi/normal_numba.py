@@ -17,11 +17,6 @@ from .kernels import IN_PARALLEL, arrays, exp, log1p, n_threads
 HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 
 
-def takes(*tensors: Tensor) -> bool:
-    """Whether these functions can be asked."""
-    return all(t.device.type == "cpu" and t.dtype == torch.float32 and t.is_contiguous() and t.numel() > 0 for t in tensors)
-
-
 class MeanAndSd(torch.autograd.Function):
     """Means and unconstrained sds side by side (..., 2 d) -> means and sds (..., d); ``smallest`` is added to sds."""
 
