@@ -1,4 +1,4 @@
-"""The likelihood of the guidance graph's edges on a CPU, compiled by Numba: one pass over the pairs, for the loss and its gradient."""
+"""The likelihood of the guidance graph's edges on a CPU, compiled by Numba: the loss and its gradient at once."""
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from .kernels import COMPILED, SUMS, arrays, exp, log1p
 
 
 class EdgeNLL(torch.autograd.Function):
-    """What :meth:`mmaavi.networks.GuidanceGraph.edge_nll` computes; since it is a scalar, its gradient is made on the way forward."""
+    """What :meth:`mmaavi.networks.GuidanceGraph.edge_nll` computes: a scalar, so that its gradient is made on the way forward."""
 
     @staticmethod
     def forward(ctx, v: Tensor, source: Tensor, targets: Tensor, sign: Tensor) -> Tensor:

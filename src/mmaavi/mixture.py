@@ -11,6 +11,7 @@ from . import normal_numba
 from .kernels import takes
 from .layers import mlp
 from .normal_numba import HALF_LOG_2_PI
+from .random_numba import standard_normal
 
 SMALLEST_SD = 1e-4
 
@@ -24,7 +25,8 @@ class DiagonalNormal:
 
     def rsample(self) -> Tensor:
         """A draw, differentiable in mean and sd; shape (..., d)."""
-        return torch.addcmul(self.mean, self.sd, torch.randn_like(self.mean))
+        noise = standard_normal(self.mean.shape) if takes(self.mean) else torch.randn_like(self.mean)
+        return torch.addcmul(self.mean, self.sd, noise)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log density at x of shape (..., d) -> (...)."""
