@@ -86,25 +86,33 @@ def test_sparse_products_and_their_gradient_are_the_dense_ones(rng, density, den
 
 
 @pytest.mark.parametrize(("n", "g", "k"), [(8, 12, 3), (70, 1300, 256), (5, 40, 17)])
-def test_the_compiled_gradient_of_a_sparse_layer_is_that_of_double_precision(rng, n, g, k, monkeypatch):
+@pytest.mark.parametrize("density", [0, 0.05, 0.3])  # nothing stored; sparse; dense
+def test_compiled_products_of_a_first_layer_are_those_of_double_precision(rng, n, g, k, density, monkeypatch):
     monkeypatch.setattr(sparse, "DENSE_ELEMENTS", 0)
-    x, dense = sparse_counts(rng, n, g, torch.float32, density=0.05)
+    x, dense = sparse_counts(rng, n, g, torch.float32, density)
     shift, group, weight, of_out = (
         torch.randn(3, g),
         torch.arange(n) % 3,
         torch.randn(g, k, requires_grad=True),
         torch.randn(n, k),
     )
-    (mine,) = torch.autograd.grad(shifted_sparse_linear(x, shift, group, weight), weight, of_out)
-    assert mine.dtype == torch.float32
-    expected = (dense + shift[group]).double().T @ of_out.double()
-    assert (mine - expected).norm() < 1e-6 * expected.norm()
+    out = shifted_sparse_linear(x, shift, group, weight)
+    inputs = (dense + shift[group]).double()
+    for mine, expected in (
+        (out, inputs @ weight.double()),
+        (torch.autograd.grad(out, weight, of_out)[0], inputs.T @ of_out.double()),
+    ):
+        assert mine.dtype == torch.float32
+        assert (mine - expected).norm() < 1e-6 * expected.norm()
 
 
 def test_rows_are_taken_in_any_order_and_again(rng):
-    x, dense = sparse_counts(rng, 8, 12, torch.float64)
-    rows = torch.tensor([5, 0, 5, 7])
-    torch.testing.assert_close(x.take(rows).matmul(torch.eye(12, dtype=torch.float64)), dense[rows])
+    _, dense = sparse_counts(rng, 8, 12, torch.float32)
+    dense[3] = 0  # a row without a value
+    x = SparseRows.from_scipy(sp.csr_array(dense.numpy()))
+    rows = torch.tensor([5, 0, 5, 3, 7, 3])
+    torch.testing.assert_close(x.take(rows).matmul(torch.eye(12)), dense[rows])
+    torch.testing.assert_close(x.take(rows).to_dense(), dense[rows])
 
 
 @pytest.mark.parametrize("spare", [0, 1, 5, 100])

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .sparse_numba import product_and_shift
+from . import sparse_numba
+from .kernels import takes
 
 # A dense product is faster where this share of values is stored (on a CPU as fast at 0.08, and at 0.9 in a third of the time), or
 # where it is so small that the sparse one's preparations take longer.
@@ -53,6 +54,9 @@ class SparseRows:
 
     def add_to(self, dense: Tensor) -> Tensor:
         """Dense += self, in place; ``dense`` is contiguous."""
+        if takes(dense, self.values):
+            sparse_numba.add(self.indptr, self.indices, self.values, dense)
+            return dense
         dense.view(-1).index_add_(0, self.rows * self.n_columns + self.indices, self.values)
         return dense
 
@@ -90,8 +94,8 @@ class SparseRows:
 
     def transposed_matmul_and_shift(self, dense: Tensor, shift: Tensor, by_group: Tensor) -> Tensor:
         """Self.T @ dense + shift.T @ by_group, without a temporary of its size (n_columns, k)."""
-        if dense.device.type == "cpu" and dense.dtype == torch.float32:
-            return product_and_shift(self._transposed, dense, shift, by_group)
+        if takes(dense):
+            return sparse_numba.product_and_shift(self._transposed, dense, shift, by_group)
         out = shift.T @ by_group
         return torch.addmm(out, self._transposed, dense, out=out)
 
@@ -122,6 +126,9 @@ def take_alike(alike: Sequence[SparseRows], rows: Tensor, n_stored: int | None =
     over rows and columns. The host then need not wait for the device to know their number.
     """
     indptr, indices, n_columns = alike[0].indptr, alike[0].indices, alike[0].n_columns
+    if n_stored is None and not rows.is_cuda:
+        taken_indptr, (columns, *values) = sparse_numba.take_rows(indptr, [indices, *(x.values for x in alike)], rows)
+        return [SparseRows(taken_indptr, columns, v, n_columns) for v in values]
     start = indptr[rows]
     size = indptr[rows + 1] - start  # (n,)
     if n_stored is None:
@@ -174,6 +181,8 @@ class _ShiftedSparseLinear(torch.autograd.Function):
     def forward(ctx, x: SparseRows, shift: Tensor, group: Tensor, weight: Tensor) -> Tensor:
         ctx.x = x
         ctx.save_for_backward(shift, group)
+        if takes(weight, shift):
+            return sparse_numba.shifted_product(x.indptr, x.indices, x.values, shift, group, weight)
         return x.matmul(weight).add_((shift @ weight).index_select(0, group))
 
     @staticmethod
