@@ -131,24 +131,19 @@ def take_alike(alike: Sequence[SparseRows], rows: Tensor, n_stored: int | None =
         return [SparseRows(taken_indptr, columns, v, n_columns) for v in values]
     start = indptr[rows]
     size = indptr[rows + 1] - start  # (n,)
-    if n_stored is None:
-        n_stored, filled = int(size.sum()), size
-    else:
-        spare, place = n_stored - size.sum(), torch.arange(len(rows), device=rows.device)
-        filled = size + spare // len(rows) + (place < spare % len(rows))
+    n_stored = int(size.sum()) if n_stored is None else n_stored
+    spare, place = n_stored - size.sum(), torch.arange(len(rows), device=rows.device)
+    filled = size + spare // len(rows) + (place < spare % len(rows))  # (n,)
     taken_indptr = F.pad(filled.cumsum(0), (1, 0))
     row, number = _row_of_each(filled, n_stored), torch.arange(n_stored, device=rows.device)  # (n_stored,)
-    entry = number + (start - taken_indptr[:-1]).index_select(0, row)  # on a CPU a third of the time of brackets
-    if filled is size:
-        columns, values = indices.index_select(0, entry), [x.values.index_select(0, entry) for x in alike]
-    else:
-        real = entry < (start + size).index_select(0, row)
-        entry = torch.where(real, entry, 0)
+    entry = number + (start - taken_indptr[:-1]).index_select(0, row)
+    real = entry < (start + size).index_select(0, row)
+    entry = torch.where(real, entry, 0)
 
-        def held(by_entry: Tensor) -> Tensor:
-            return by_entry.index_select(0, entry) if len(by_entry) else by_entry.new_zeros(n_stored)
+    def held(by_entry: Tensor) -> Tensor:
+        return by_entry.index_select(0, entry) if len(by_entry) else by_entry.new_zeros(n_stored)
 
-        columns, values = torch.where(real, held(indices), number % n_columns), [held(x.values) * real for x in alike]
+    columns, values = torch.where(real, held(indices), number % n_columns), [held(x.values) * real for x in alike]
     taken = [SparseRows(taken_indptr, columns, v, n_columns) for v in values]
     for x in taken:
         vars(x)["rows"] = row  # known already
