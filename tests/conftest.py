@@ -9,7 +9,7 @@ import pytest
 import torch
 from given import write_good
 
-from mmaavi import guidance, scenarios, simulate
+from mmaavi import guidance, negative_binomial_numba, normal_numba, random_numba, scenarios, simulate, sparse_numba
 from mmaavi.dataset import drop_empty
 from mmaavi.mosaic import Mosaic, from_parts
 
@@ -19,6 +19,9 @@ SCHEMAS = ROOT / "workflow/schemas"
 LONG = ("workflow", "faults", "analyses_in_the_workflow", "analysis", "methods_in_the_workflow", "own_data", "train", "metrics")
 for library in ("JAX_COMPILATION", "NUMBA"):  # workflows in many folders score: they compile once
     os.environ.setdefault(f"{library}_CACHE_DIR", str(ROOT / ".pytest_cache/compiled" / library.lower()))
+for kept in Path(os.environ["NUMBA_CACHE_DIR"]).rglob("*_numba.*.nbi"):  # Numba looks at the file of the caller alone
+    if kept.stat().st_mtime < (ROOT / "src/mmaavi/kernels.py").stat().st_mtime:
+        kept.unlink(missing_ok=True)
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 DEVICES = ["cpu", pytest.param("cuda", marks=needs_gpu)]
 torch.set_num_threads(1)  # the tests' models are small: a second thread would only wait
@@ -45,6 +48,14 @@ def small_mosaic(n_cells: int = 300, n_genes: int = 40, n_proteins: int = 10, se
 @pytest.fixture(scope="session")
 def mosaic() -> Mosaic:
     return small_mosaic()
+
+
+@pytest.fixture(params=[1, 2, 3])
+def parts(monkeypatch, request) -> int:
+    """In how many parts compiled kernels divide their work: one a thread, but it need not be."""
+    for module in (negative_binomial_numba, normal_numba, random_numba, sparse_numba):
+        monkeypatch.setattr(module, "n_threads", lambda: request.param)
+    return request.param
 
 
 @pytest.fixture

@@ -87,6 +87,7 @@ def test_sparse_products_and_their_gradient_are_the_dense_ones(rng, density, den
 
 @pytest.mark.parametrize(("n", "g", "k"), [(8, 12, 3), (70, 1300, 256), (5, 40, 17)])
 @pytest.mark.parametrize("density", [0, 0.05, 0.3])  # nothing stored; sparse; dense
+@pytest.mark.usefixtures("parts")
 def test_compiled_products_of_a_first_layer_are_those_of_double_precision(rng, n, g, k, density, monkeypatch):
     monkeypatch.setattr(sparse, "DENSE_ELEMENTS", 0)
     x, dense = sparse_counts(rng, n, g, torch.float32, density)

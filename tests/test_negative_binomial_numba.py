@@ -1,5 +1,7 @@
 """The CPU's form of the likelihood, against the dense one in double precision."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -35,6 +37,7 @@ def in_double(parameters, batch, counts, log_depth):
     return total.detach(), torch.autograd.grad(total, exact)
 
 
+@pytest.mark.usefixtures("parts")
 # Less than a lane, no multiple of one, more features than are taken at once, one cell, values nearly everywhere.
 @pytest.mark.parametrize(("n", "g", "density"), [(5, 2, 0.5), (7, 3, 0.3), (70, 1300, 0.1), (1, 600, 0.1), (33, 40, 0.95)])
 @pytest.mark.parametrize(("kind", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 2**-8)])
@@ -62,7 +65,7 @@ def test_stored_zeros_add_nothing(spare):
     torch.testing.assert_close(gradients, plain_gradients)
 
 
-def test_threads_change_nothing():
+def test_as_many_threads_as_torch_has_take_part():
     problem = make(70, 1300)
     plain, (d_logit, *d_tables) = summed(*problem)
     before = torch.get_num_threads()
@@ -76,16 +79,17 @@ def test_threads_change_nothing():
     torch.testing.assert_close([d_logit_2, *d_tables_2], [d_logit, *d_tables], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("log_r", [-12.0, 12.0])
+@pytest.mark.parametrize("log_r", [-12.0, 12.0, 18.0])
 def test_extreme_values_stay_finite_and_right(log_r):
-    parameters, *rest = make(70, 1300)
+    parameters, batch, counts, log_depth = make(70, 1300)
+    rest = batch, replace(counts, values=10 * counts.values), log_depth  # beyond what products take
     parameters[0] = torch.linspace(-40, 40, 70 * 1300).view(70, 1300)
     parameters[3].fill_(log_r)
     total, gradients = summed(parameters, *rest)
     exact, exact_gradients = in_double(parameters, *rest)
     assert abs(total / exact - 1) < 1e-6
     for mine, theirs in zip(gradients, exact_gradients, strict=True):
-        assert (mine - theirs).norm() < 1e-4 * theirs.norm()  # where r is large, log r's two terms all but cancel
+        assert (mine - theirs).norm() < 1e-4 * theirs.norm() + 1e-3  # where r is large, log r's two terms all but cancel
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
@@ -100,8 +104,9 @@ def test_what_is_not_finite_is_not_lost(bad, table):
 @settings(deadline=None)  # the first call compiles
 @given(x=st.one_of(st.integers(0, 50), st.integers(0, 10**6), st.floats(0, 50)), log_r=st.floats(-20, 20), a=st.floats(-80, 80))
 def test_what_a_count_adds(x, log_r, a):
-    r = np.exp(log_r)
-    loss, d_a, d_log_r = _of_count(float(x), r, a)
+    x, r = np.float32(x), np.float32(np.exp(log_r))  # as they come
+    loss, d_a, d_log_r = _of_count(x, r, a)
+    x, r = float(x), float(r)
     gamma, digamma = (scipy.special.gammaln, scipy.special.psi)
     plain = x * np.logaddexp(0, -a) - (gamma(x + r) - gamma(r))
     assert loss == pytest.approx(plain, rel=1e-9, abs=1e-9 * (1 + abs(gamma(x + r))))

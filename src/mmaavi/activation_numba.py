@@ -8,6 +8,7 @@ import torch
 from numba import njit
 from numpy import float32
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from .kernels import COMPILED, SUMS, arrays
 from .random_numba import random_bits
@@ -16,24 +17,27 @@ SLOPE = 0.2  # of LeakyReLU below zero
 
 
 class Activation(torch.autograd.Function):
-    """What :class:`mmaavi.layers.Activation` computes in training; the statistics of ``norm`` move as torch moves them."""
+    """What :class:`mmaavi.layers.Activation` computes in training; the mean and variance of ``norm`` move as torch moves them."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, norm: nn.BatchNorm1d, dropout: float) -> Tensor:
-        """Input (n, width) -> (n, width); ``weight`` and ``bias`` are those of ``norm``."""
-        of_x, weight, bias, *moving = arrays(x, weight, bias, norm.running_mean, norm.running_var)
+    def forward(ctx, x: Tensor, scale: Tensor, bias: Tensor, norm: nn.BatchNorm1d, dropout: float) -> Tensor:
+        """Input (n, width) -> (n, width); ``scale`` and ``bias`` are those of ``norm``."""
+        of_x, weight, bias, *moving = arrays(x, scale, bias, norm.running_mean, norm.running_var)
         n_dropped = round(dropout * 2**16)  # of 2^16 values
         drawn = _uniform(x.shape) if n_dropped else np.zeros(x.shape, np.int16)
         out, standard, factor, inverse_sd = (np.empty_like(a) for a in (of_x, of_x, of_x, weight))
         _activate(of_x, weight, bias, norm.eps, norm.momentum, *moving, drawn, n_dropped, standard, factor, inverse_sd, out)
-        ctx.kept = (standard, factor, weight, inverse_sd)
+        ctx.save_for_backward(scale)
+        ctx.kept = (standard, factor, inverse_sd)
         return torch.from_numpy(out)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, gradient: Tensor):
-        standard, _, weight, _ = ctx.kept
+        standard, factor, inverse_sd = ctx.kept
+        (weight,) = arrays(*ctx.saved_tensors)
         gradients = [np.empty_like(a) for a in (standard, weight, weight)]
-        _d_activate(*ctx.kept, *arrays(gradient.contiguous()), *gradients)
+        _d_activate(standard, factor, weight, inverse_sd, *arrays(gradient.contiguous()), *gradients)
         return *map(torch.from_numpy, gradients), None, None
 
 

@@ -5,6 +5,7 @@ import torch
 from numba import njit
 from numpy import float32
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from .kernels import COMPILED, SUMS, arrays, exp, log1p
 
@@ -21,6 +22,7 @@ class EdgeNLL(torch.autograd.Function):
         return v.new_tensor(loss)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, upstream: Tensor):
         (d_v,) = ctx.saved_tensors
         return upstream * d_v, None, None, None

@@ -1,8 +1,9 @@
-"""What the kernels that Numba compiles for the CPU share: how, on how many threads, and two polynomials.
+"""What the kernels that Numba compiles for the CPU share: how, on how many threads, when, and two polynomials.
 
 Numbers are float32. Exponential and logarithm run sixteen lanes at once (Cephes, S. Moshier; errors below 2e-7).
 """
 
+import os
 from functools import lru_cache
 
 import numba
@@ -12,7 +13,17 @@ from numba import njit
 from numpy import float32, int32
 from torch import Tensor
 
-COMPILED = {"error_model": "numpy", "cache": True, "nogil": True}
+
+def _can_be_kept() -> bool:
+    """Whether there is a folder that compiled code may be written to; not where all is read-only."""
+    try:
+        njit(cache=True)(_can_be_kept)
+    except RuntimeError:
+        return False
+    return True
+
+
+COMPILED = {"error_model": "numpy", "cache": _can_be_kept(), "nogil": True}
 SUMS = {"contract", "reassoc"}  # in any order; NaN and infinity are kept
 IN_PARALLEL = {**COMPILED, "parallel": True, "fastmath": SUMS}
 
@@ -30,9 +41,28 @@ def _of_the_pool(n: int) -> int:
     return numba.get_num_threads()
 
 
+_threads_left_behind = False
+
+
+def _note_fork() -> None:
+    global _threads_left_behind
+    _threads_left_behind = _threads_left_behind or _of_the_pool.cache_info().currsize > 0
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_note_fork)
+
+
+def usable() -> bool:
+    """Not in a process that was forked from one in which kernels have run: GNU's OpenMP would end it."""
+    return not _threads_left_behind
+
+
 def takes(*tensors: Tensor) -> bool:
-    """Whether the kernels can be asked: float32, on the CPU, row after row, and not empty."""
-    return all(t.device.type == "cpu" and t.dtype == torch.float32 and t.is_contiguous() and t.numel() > 0 for t in tensors)
+    """Whether kernels can be asked: float32, on the CPU, row after row, and not empty."""
+    return usable() and all(
+        t.device.type == "cpu" and t.dtype == torch.float32 and t.is_contiguous() and t.numel() > 0 for t in tensors
+    )
 
 
 def arrays(*tensors: Tensor) -> tuple[np.ndarray, ...]:

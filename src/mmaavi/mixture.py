@@ -9,7 +9,7 @@ from torch.distributions import Categorical
 
 from . import normal_numba
 from .kernels import takes
-from .layers import mlp
+from .layers import SLOPE, mlp
 from .normal_numba import HALF_LOG_2_PI
 from .random_numba import standard_normal
 
@@ -30,7 +30,8 @@ class DiagonalNormal:
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log density at x of shape (..., d) -> (...)."""
-        one_each = x.ndim == self.mean.ndim and len(x) == len(self.mean) and x.numel() == len(x) * x.shape[-1]
+        n, d = len(self.mean), self.mean.shape[-1]
+        one_each = self.sd.shape == self.mean.shape and x.shape == (n, *(1,) * (self.mean.ndim - 2), d)
         if one_each and takes(self.mean, self.sd, x):
             return normal_numba.LogProb.apply(self.mean, self.sd, x)
         standard = (x - self.mean) / self.sd
@@ -95,7 +96,7 @@ class MixturePrior(nn.Module):
 
     def q_u(self, z: Tensor) -> DiagonalNormal:
         """q(u | c, z) for every component: (n, d) -> (n, K, d_u)."""
-        hidden = F.leaky_relu(self.q_u_of_z(z)[:, None] + self.q_u_of_c, 0.2)  # (n, 1, width) + (K, width)
+        hidden = F.leaky_relu(self.q_u_of_z(z)[:, None] + self.q_u_of_c, SLOPE)  # (n, 1, width) + (K, width)
         return self.q_u_head(hidden)
 
     def p_z(self, u: Tensor) -> DiagonalNormal:

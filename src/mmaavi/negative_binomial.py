@@ -19,8 +19,10 @@ import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from . import negative_binomial_numba
+from .kernels import usable
 from .negative_binomial_numba import SMALLEST_SHARE
 from .sparse import SparseRows
 
@@ -87,6 +89,7 @@ class _SoftmaxNegativeBinomial(torch.autograd.Function):
         return nll / len(logit)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, upstream):
         factor = upstream / ctx.n_cells
         return *(factor * g for g in ctx.saved_tensors), *4 * (None,)
@@ -98,8 +101,8 @@ def _fused(logit: Tensor) -> Callable[..., tuple[Tensor, list[Tensor] | None]]:
         from .negative_binomial_triton import summed_nll
 
         return summed_nll
-    on_cpu = logit.device.type == "cpu" and logit.dtype in negative_binomial_numba.BITS
-    return negative_binomial_numba.summed_nll if on_cpu else _summed_nll
+    compiled = logit.device.type == "cpu" and logit.dtype in negative_binomial_numba.BITS and usable()
+    return negative_binomial_numba.summed_nll if compiled else _summed_nll
 
 
 def _summed_nll(logit, tables, batch, counts, log_depth, with_gradient) -> tuple[Tensor, list[Tensor] | None]:

@@ -10,7 +10,7 @@ import math
 import numpy as np
 import torch
 from numba import njit, prange
-from numpy import float32, uint32
+from numpy import float32, float64, uint32
 from torch import Tensor
 
 from .kernels import COMPILED, IN_PARALLEL, arrays, exp, log1p, n_threads
@@ -89,7 +89,8 @@ def _gamma_beyond(z):
 
 @njit(fastmath={"contract"}, **COMPILED)
 def _gamma_ratio(r, x):
-    """Log of gamma(r + x) / gamma(r), and its derivative by r; in double precision."""
+    """Log of gamma(r + x) / gamma(r), and its derivative by r; in double precision, since r may be large beside x."""
+    r, x = float64(r), float64(x)
     if x <= FEW and x == math.floor(x):
         product, slope = _rising(r, int(x))
         return math.log(product), slope / product

@@ -1,7 +1,6 @@
 """Diagonal Normals on a CPU, compiled by Numba: each function is one pass over its numbers, and its gradient another.
 
-What they compute is said by :class:`mmaavi.mixture.DiagonalNormal`; d dimensions. The sum of logs of sds is the log of their
-product, in double precision: one logarithm a row.
+What they compute is said by :class:`mmaavi.mixture.DiagonalNormal`; d dimensions.
 """
 
 import math
@@ -11,8 +10,9 @@ import torch
 from numba import njit, prange
 from numpy import float32
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from .kernels import IN_PARALLEL, arrays, exp, log1p, n_threads
+from .kernels import COMPILED, IN_PARALLEL, arrays, exp, log1p, n_threads
 
 HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 
@@ -24,16 +24,15 @@ class MeanAndSd(torch.autograd.Function):
     def forward(ctx, both: Tensor, smallest: float) -> tuple[Tensor, Tensor]:
         mean, sd = (both.new_empty(*both.shape[:-1], both.shape[-1] // 2) for _ in range(2))
         _mean_and_sd(n_threads(), *map(_by_row, arrays(both, mean, sd)), float32(smallest))
-        ctx.smallest = smallest
-        ctx.save_for_backward(sd)
+        ctx.save_for_backward(both)
         return mean, sd
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, d_mean: Tensor, d_sd: Tensor):
-        (sd,) = ctx.saved_tensors
-        d_both = sd.new_empty(*sd.shape[:-1], 2 * sd.shape[-1])
-        given = map(_by_row, arrays(sd, d_mean.contiguous(), d_sd.contiguous(), d_both))
-        _d_mean_and_sd(n_threads(), *given, float32(ctx.smallest))
+        (both,) = ctx.saved_tensors
+        d_both = torch.empty_like(both)
+        _d_mean_and_sd(n_threads(), *map(_by_row, arrays(both, d_mean.contiguous(), d_sd.contiguous(), d_both)))
         return d_both, None
 
 
@@ -48,6 +47,7 @@ class LogProb(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, gradient: Tensor):
         gradients = [torch.empty_like(t) for t in ctx.saved_tensors]
         given = gradient.reshape(len(gradient), -1).contiguous().numpy()  # that of a mean is one number, expanded
@@ -66,6 +66,7 @@ class KLToStandard(torch.autograd.Function):
         return out
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, gradient: Tensor):
         gradients = [torch.empty_like(t) for t in ctx.saved_tensors]
         mean, sd, d_mean, d_sd = map(_by_row, arrays(*ctx.saved_tensors, *gradients))
@@ -100,18 +101,31 @@ def _mean_and_sd(threads, both, mean, sd, smallest):
 
 
 @njit(**IN_PARALLEL)
-def _d_mean_and_sd(threads, sd, d_mean, d_sd, d_both, smallest):
-    n, d = sd.shape
+def _d_mean_and_sd(threads, both, d_mean, d_sd, d_both):
+    n, d = d_mean.shape
     for part in prange(threads):
         start, end = n * part // threads, n * (part + 1) // threads
-        some, d_some = sd[start:end].ravel(), d_sd[start:end].ravel()
-        d_raw = np.empty(len(some), np.float32)
-        for i in range(len(some)):
-            d_raw[i] = d_some[i] * (float32(1) - exp(smallest - some[i]))  # the sigmoid, 1 - exp(-softplus)
+        flat, given = both[start:end, d:].copy().ravel(), d_sd[start:end].ravel()
+        for i in range(len(flat)):
+            small = exp(-abs(flat[i]))
+            flat[i] = given[i] * (float32(1) if flat[i] > float32(0) else small) / (float32(1) + small)  # times the sigmoid
         for i in range(start, end):
             for k in range(d):
                 d_both[i, k] = d_mean[i, k]
-                d_both[i, d + k] = d_raw[(i - start) * d + k]
+                d_both[i, d + k] = flat[(i - start) * d + k]
+
+
+@njit(**COMPILED)
+def _sum_of_logs(x):
+    """Of one row; the log of the product, in double precision, as far as that reaches: one logarithm is quicker than many."""
+    total, product = 0.0, 1.0
+    for start in range(0, len(x), 8):
+        for k in range(start, min(start + 8, len(x))):
+            product *= x[k]
+        if not 1e-50 < product < 1e50:
+            total += math.log(product)
+            product = 1.0
+    return total + math.log(product)
 
 
 @njit(**IN_PARALLEL)
@@ -120,12 +134,11 @@ def _log_prob(threads, mean, sd, x, out):
     for part in prange(threads):
         for i in range(n * part // threads, n * (part + 1) // threads):
             for c in range(n_components):
-                squares, product = float32(0), 1.0
+                squares = float32(0)
                 for k in range(d):
                     standard = (x[i, k] - mean[i, c, k]) / sd[i, c, k]
                     squares += standard * standard
-                    product *= sd[i, c, k]
-                out[i, c] = -0.5 * squares - math.log(product) - d * HALF_LOG_2_PI
+                out[i, c] = -0.5 * squares - _sum_of_logs(sd[i, c]) - d * HALF_LOG_2_PI
 
 
 @njit(**IN_PARALLEL)
@@ -149,11 +162,10 @@ def _kl(threads, mean, sd, out):
     n, d = mean.shape
     for part in prange(threads):
         for i in range(n * part // threads, n * (part + 1) // threads):
-            squares, product = float32(0), 1.0
+            squares = float32(0)
             for k in range(d):
                 squares += mean[i, k] * mean[i, k] + sd[i, k] * sd[i, k] - float32(1)
-                product *= sd[i, k]
-            out[i] = 0.5 * squares - math.log(product)
+            out[i] = 0.5 * squares - _sum_of_logs(sd[i])
 
 
 @njit(**IN_PARALLEL)

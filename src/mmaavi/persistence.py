@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .estimator import MMAAVI
 
 FORMAT = 4
-LIBRARIES = ("torch", "numpy", "scipy", "anndata", "mudata")
+LIBRARIES = ("torch", "numpy", "numba", "scipy", "anndata", "mudata")
 TABLES = ("weight", "axes", "mean", "sd", "start", "known")
 
 

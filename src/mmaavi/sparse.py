@@ -10,6 +10,7 @@ import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from . import sparse_numba
 from .kernels import takes
@@ -162,6 +163,7 @@ class _SparseLinear(torch.autograd.Function):
         return x.matmul(weight)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, gradient: Tensor):
         return None, ctx.x.transposed_matmul(gradient.contiguous())
 
@@ -181,6 +183,7 @@ class _ShiftedSparseLinear(torch.autograd.Function):
         return x.matmul(weight).add_((shift @ weight).index_select(0, group))
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, gradient: Tensor):
         shift, group = ctx.saved_tensors
         gradient = gradient.contiguous()
