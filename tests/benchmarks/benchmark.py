@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmaavi import likelihoods, networks, precision
+from mmaavi import likelihoods, networks, precision, sparse_numba
 from mmaavi.data import MosaicData
 from mmaavi.edges import EdgeSampler
 from mmaavi.minibatch import Minibatch
@@ -34,6 +34,7 @@ from mmaavi.negative_binomial import negative_binomial_nll
 from mmaavi.precision import fast_products, sum_of_products
 from mmaavi.schedules import OneCycle
 from mmaavi.settings import Settings
+from mmaavi.sparse import shifted_sparse_linear
 from mmaavi.steps import Step
 from mmaavi.train import keep_freed_memory
 from mmaavi.zero_filled import zero_filled
@@ -91,17 +92,19 @@ class Training:
             n, g = len(x.rows), self.model.n_features[m]
             first, *decoder = (torch.randn(shape, device=device) for shape in ((g, width), (n, width), (n, k), (g, k), (n, g)))
             kind = sum_of_products([decoder[1:3]], may_round=True).dtype
-            inputs = x.inputs.to_dense() if x.inputs.is_dense else x.inputs
-            parts.append((inputs, first, decoder[0], *(factor.to(kind) for factor in decoder[1:])))
+            inputs = x.inputs.to_dense() if x.inputs.is_dense else None
+            by_batch = torch.randn(len(x.zeros), width, device=device)
+            parts.append((x, inputs, first, by_batch, decoder[0], *(factor.to(kind) for factor in decoder[1:])))
 
         def run() -> None:
-            for inputs, first, gradient, hidden, weight, logit in parts:
-                inputs.matmul(first)
-                if isinstance(inputs, torch.Tensor):
+            for x, inputs, first, by_batch, gradient, hidden, weight, logit in parts:
+                if inputs is not None:
+                    inputs @ first
                     inputs.T @ gradient
                 else:
-                    inputs.transposed_matmul(gradient)
-                    del inputs.__dict__["_transposed"]  # each minibatch turns its own values
+                    shifted_sparse_linear(x.inputs, x.zeros, x.batch, first)
+                    x.inputs.transposed_matmul_and_shift(gradient, x.zeros, by_batch)
+                    del x.inputs.__dict__["_transposed"]  # each minibatch turns its own values
                 hidden @ weight.T
                 logit @ weight
                 logit.T @ hidden
@@ -110,7 +113,9 @@ class Training:
 
     def all_products(self) -> Callable[[], None]:
         """All matrix products that a step makes, those of hidden layers, heads and the graph among them."""
-        with _Products() as made:
+        made = _Products()
+        compiled = {name: made.kept(getattr(sparse_numba, name)) for name in ("shifted_product", "product_and_shift")}
+        with made, mock.patch.multiple(sparse_numba, **compiled):
             self.step()
 
         def run() -> None:
@@ -128,9 +133,19 @@ class _Products(TorchDispatchMode):
         self.calls = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.bmm):
+        aten = torch.ops.aten
+        if func.overloadpacket in (aten.mm, aten.addmm, aten.addmm_, aten.bmm):
             self.calls.append((func, args, kwargs or {}))
         return func(*args, **(kwargs or {}))
+
+    def kept(self, compiled: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        """The same product, of which the dispatcher knows nothing."""
+
+        def run(*args: torch.Tensor) -> torch.Tensor:
+            self.calls.append((compiled, args, {}))
+            return compiled(*args)
+
+        return run
 
 
 def seconds(run: Callable[[], None], n: int = 20, warm_up: int = 5) -> float:
