@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -107,12 +109,14 @@ def test_compiled_products_of_a_first_layer_are_those_of_double_precision(rng, n
         assert (mine - expected).norm() < 1e-6 * expected.norm()
 
 
-def test_rows_are_taken_in_any_order_and_again(rng):
-    _, dense = sparse_counts(rng, 8, 12, torch.float32)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rows_are_taken_in_any_order_and_again(rng, dtype):
+    _, dense = sparse_counts(rng, 8, 12, dtype)
     dense[3] = 0  # a row without a value
     x = SparseRows.from_scipy(sp.csr_array(dense.numpy()))
+    x = replace(x, values=x.values.to(dtype))
     rows = torch.tensor([5, 0, 5, 3, 7, 3])
-    torch.testing.assert_close(x.take(rows).matmul(torch.eye(12)), dense[rows])
+    torch.testing.assert_close(x.take(rows).matmul(torch.eye(12, dtype=dtype)), dense[rows])
     torch.testing.assert_close(x.take(rows).to_dense(), dense[rows])
 
 

@@ -7,7 +7,7 @@ from numpy import float32
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .kernels import COMPILED, SUMS, arrays, exp, log1p
+from .kernels import COMPILED, SUMS, arrays, softplus_and_sigmoid
 
 
 class EdgeNLL(torch.autograd.Function):
@@ -43,11 +43,7 @@ def _edge_nll(v, source, targets, sign, d_v):
     slope, nll = np.empty_like(score), np.empty_like(score)
     x, to_slope, to_nll = score.ravel(), slope.ravel(), nll.ravel()
     for i in range(len(x)):
-        small = exp(-abs(x[i]))
-        u = float32(1) + small
-        inverse_u = float32(1) / u
-        to_slope[i] = inverse_u if x[i] > float32(0) else small * inverse_u
-        to_nll[i] = max(x[i], float32(0)) + log1p(small, u, inverse_u)
+        to_nll[i], to_slope[i] = softplus_and_sigmoid(x[i])
     total = 0.0
     for e in range(n):
         here, d_here = v[source[e]], d_v[source[e]]

@@ -1,4 +1,4 @@
-"""What the kernels that Numba compiles for the CPU share: how, on how many threads, when, and two polynomials.
+"""What the kernels that Numba compiles for the CPU share: how, on how many threads, when, and some functions.
 
 Numbers are float32. Exponential and logarithm run sixteen lanes at once (Cephes, S. Moshier; errors below 2e-7).
 """
@@ -103,3 +103,12 @@ def log1p(x, u, inverse_u):
     square = f * f
     small = p * f * square - exponent * float32(2.12194440e-4) - float32(0.5) * square + (x - (u - float32(1))) * inverse_u
     return f + small + exponent * float32(0.693359375)
+
+
+@njit(fastmath={"contract"}, **COMPILED)
+def softplus_and_sigmoid(x):
+    """Both by one exponential; what the caller does not need is not computed."""
+    small = exp(-abs(x))
+    u = float32(1) + small
+    inverse_u = float32(1) / u
+    return max(x, float32(0)) + log1p(small, u, inverse_u), (inverse_u if x > float32(0) else small * inverse_u)

@@ -12,7 +12,7 @@ from numpy import float32
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .kernels import COMPILED, IN_PARALLEL, arrays, exp, log1p, n_threads
+from .kernels import COMPILED, IN_PARALLEL, arrays, n_threads, softplus_and_sigmoid
 
 HALF_LOG_2_PI = 0.5 * math.log(2 * math.pi)
 
@@ -95,9 +95,8 @@ def _mean_and_sd(threads, both, mean, sd, smallest):
                 sd[i, k] = both[i, d + k]
         flat = sd[start:end].ravel()  # where rows are short, lanes of one row would stay empty
         for i in range(len(flat)):
-            small = exp(-abs(flat[i]))
-            u = float32(1) + small
-            flat[i] = max(flat[i], float32(0)) + log1p(small, u, float32(1) / u) + smallest
+            softplus, _ = softplus_and_sigmoid(flat[i])
+            flat[i] = softplus + smallest
 
 
 @njit(**IN_PARALLEL)
@@ -107,8 +106,8 @@ def _d_mean_and_sd(threads, both, d_mean, d_sd, d_both):
         start, end = n * part // threads, n * (part + 1) // threads
         flat, given = both[start:end, d:].copy().ravel(), d_sd[start:end].ravel()
         for i in range(len(flat)):
-            small = exp(-abs(flat[i]))
-            flat[i] = given[i] * (float32(1) if flat[i] > float32(0) else small) / (float32(1) + small)  # times the sigmoid
+            _, sigmoid = softplus_and_sigmoid(flat[i])
+            flat[i] = given[i] * sigmoid
         for i in range(start, end):
             for k in range(d):
                 d_both[i, k] = d_mean[i, k]

@@ -58,7 +58,7 @@ def _standard_normal(threads, seed, left, right):
             _fill(seed, start, some)
             for i in range(len(some)):
                 uniform = (float32(some[i] >> uint64(32)) + float32(0.5)) * float32(2.0**-32)
-                radius[i] = np.sqrt(float32(-2) * log1p(uniform - float32(1), uniform, float32(0)))
+                radius[i] = np.sqrt(float32(-2) * log1p(uniform - float32(1), uniform, float32(0)))  # its log
             to_left, to_right = left[start : start + len(some)], right[start : start + len(some)]
             for i in range(len(some)):
                 low = uint32(some[i])

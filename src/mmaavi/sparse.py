@@ -89,6 +89,12 @@ class SparseRows:
         """Self @ dense: (n_rows, n_columns) x (n_columns, k) -> (n_rows, k)."""
         return self._tensor @ dense
 
+    def matmul_and_shift(self, dense: Tensor, shift: Tensor, group: Tensor) -> Tensor:
+        """(Self + shift[group]) @ dense, whose first factor is never made."""
+        if takes(dense, shift):
+            return sparse_numba.shifted_product(self.indptr, self.indices, self.values, shift, group, dense)
+        return self.matmul(dense).add_((shift @ dense).index_select(0, group))
+
     def transposed_matmul(self, dense: Tensor) -> Tensor:
         """Self.T @ dense: (n_columns, n_rows) x (n_rows, k) -> (n_columns, k)."""
         return self._transposed @ dense
@@ -178,9 +184,7 @@ class _ShiftedSparseLinear(torch.autograd.Function):
     def forward(ctx, x: SparseRows, shift: Tensor, group: Tensor, weight: Tensor) -> Tensor:
         ctx.x = x
         ctx.save_for_backward(shift, group)
-        if takes(weight, shift):
-            return sparse_numba.shifted_product(x.indptr, x.indices, x.values, shift, group, weight)
-        return x.matmul(weight).add_((shift @ weight).index_select(0, group))
+        return x.matmul_and_shift(weight, shift, group)
 
     @staticmethod
     @once_differentiable
