@@ -18,7 +18,7 @@ from mmaavi.estimator import MMAAVI
 from mmaavi.mixture import DiagonalNormal, MixturePrior
 from mmaavi.settings import Settings
 
-QUICK = Settings(n_components=6, width=64, n_fused=32, n_latent=10, n_continuous=10, n_steps=300, minibatch_size=60)
+QUICK = Settings(n_components=6, width=64, n_fused=32, n_latent=10, n_steps=300, minibatch_size=60)
 
 
 @pytest.fixture(scope="module")

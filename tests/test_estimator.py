@@ -16,7 +16,7 @@ from mmaavi.estimator import MMAAVI
 from mmaavi.mosaic import load
 from mmaavi.settings import Settings
 
-QUICK = Settings(n_components=6, width=32, n_fused=16, n_latent=8, n_continuous=8, n_steps=300, minibatch_size=60)
+QUICK = Settings(n_components=6, width=32, n_fused=16, n_latent=8, n_steps=300, minibatch_size=60)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from mmaavi.explorer import categories, explorer_page, numbers, page_data
 from mmaavi.plots.style import colours_of
 from mmaavi.settings import Settings
 
-QUICK = Settings(n_components=6, width=32, n_fused=16, n_latent=8, n_continuous=8, n_steps=30, minibatch_size=60)
+QUICK = Settings(n_components=6, width=32, n_fused=16, n_latent=8, n_steps=30, minibatch_size=60)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 NO_BROWSER = (CHROMIUM is None and "chromium is not installed (Debian: apt-get install chromium)") or (
     importlib.util.find_spec("playwright") is None and "playwright is not installed (envs/requirements.lock)"

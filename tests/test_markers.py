@@ -27,7 +27,7 @@ from mmaavi.plots.genome import best_genes, genome_tracks
 from mmaavi.plots.volcano import volcano
 from mmaavi.settings import Settings
 
-QUICK = Settings(n_components=8, width=64, n_fused=32, n_latent=10, n_continuous=10, n_steps=200, minibatch_size=60)
+QUICK = Settings(n_components=8, width=64, n_fused=32, n_latent=10, n_steps=200, minibatch_size=60)
 SIZE = {"n_cells": 450, "n_genes": 60}
 
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import chain, combinations
 
 import numpy as np
@@ -13,7 +14,7 @@ from mmaavi.model import MosaicVAE
 from mmaavi.networks import Decoder, Discriminator, GatedAttention, GuidanceGraph
 from mmaavi.settings import Settings
 
-SETTINGS = Settings(n_components=4, n_latent=6, n_continuous=5, n_fused=8, width=16, graph_share=0.9)
+SETTINGS = Settings(n_components=4, n_latent=6, n_fused=8, width=16, graph_share=0.9)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +141,7 @@ def test_the_gradient_of_an_sd_is_right_where_it_hardly_moves():
 
 def test_kl_terms_agree_with_monte_carlo():
     torch.manual_seed(0)
-    prior = MixturePrior(n_latent=3, n_continuous=2, counts=torch.tensor([3.0, 0.0, 7.0]), width=8).double()
+    prior = MixturePrior(n_latent=3, counts=torch.tensor([3.0, 0.0, 7.0]), width=8).double()
     z = torch.randn(2, 3, dtype=torch.float64)
     draws = 200_000
     with torch.no_grad():
@@ -156,7 +157,7 @@ def test_kl_terms_agree_with_monte_carlo():
         q_u = prior.q_u_head(torch.nn.functional.leaky_relu(prior.q_u_of_z(z) + onehot @ prior.q_u_of_c, 0.2))
         u = torchs(q_u).sample()
         p_z = torchs(DiagonalNormal.from_linear(prior.p_z_of_u(u) + onehot @ prior.p_z_of_c))
-        p_u = torchs(DiagonalNormal(torch.zeros(2), torch.ones(2)))
+        p_u = torchs(DiagonalNormal(torch.zeros(3), torch.ones(3)))
         drawn = {
             "kl_z": torchs(q_z).log_prob(z) - p_z.log_prob(z).mean(dim=0),
             "kl_u": (torchs(q_u).log_prob(u) - p_u.log_prob(u)).mean(dim=0),
@@ -181,6 +182,15 @@ def test_the_gradient_to_the_encoder_is_reversed_and_scaled():
     (forward_z, forward_w), (reversed_z, reversed_w) = gradients(-1.0), gradients(20.0)
     torch.testing.assert_close(reversed_z, -20 * forward_z)
     torch.testing.assert_close(reversed_w, forward_w)
+
+
+@pytest.mark.parametrize(("which", "dropout", "learns_fast"), [("fast", 0.0, True), ("released", SETTINGS.dropout, False)])
+def test_a_fast_discriminator_drops_nothing_and_learns_apart(which, dropout, learns_fast, mosaic, network):
+    settings = replace(SETTINGS, discriminator=which)
+    model = MosaicVAE(settings, network[1].scaling, len(mosaic.batches), mosaic.guidance)
+    assert {layer.dropout for layer in model.discriminator.modules() if hasattr(layer, "dropout")} == {dropout}
+    fast = {name for name, p in model.named_parameters() if any(p is other for other in model.fast_parameters())}
+    assert fast == {name for name, _ in model.named_parameters() if learns_fast and name.startswith("discriminator.")}
 
 
 def test_propagation_and_edge_loss_are_the_dense_ones(rng):

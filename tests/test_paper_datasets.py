@@ -31,7 +31,7 @@ EXPECTED = {  # batch -> (modality pattern, cells)
     "dogma": {"lll_ctrl": ("rna", 60), "lll_stim": ("rna+atac", 60), "dig_ctrl": ("rna+protein", 60)},
     "wnn": {"p1_0": ("rna+protein", 60), "p2_0": ("rna", 60), "p3_0": ("protein", 60)},
 }
-TINY = {"width": 16, "n_fused": 8, "n_latent": 6, "n_continuous": 4, "n_steps": 4, "minibatch_size": 60}
+TINY = {"width": 16, "n_fused": 8, "n_latent": 6, "n_steps": 4, "minibatch_size": 60}
 
 
 def dataset(name: str) -> tuple[dict, Path]:

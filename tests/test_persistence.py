@@ -10,7 +10,7 @@ from mmaavi.errors import InputError
 from mmaavi.estimator import MMAAVI
 from mmaavi.settings import Settings
 
-QUICK = Settings(n_components=6, width=32, n_fused=16, n_latent=8, n_continuous=8, n_steps=30, minibatch_size=60)
+QUICK = Settings(n_components=6, width=32, n_fused=16, n_latent=8, n_steps=30, minibatch_size=60)
 
 LOAD = """
 import sys

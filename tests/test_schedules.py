@@ -25,7 +25,8 @@ def test_fused_rmsprop_is_torchs_rmsprop(device, dtype):
     shapes = [(5, 3), (), (7,), (70_001,), *[(4,)] * 40]  # more than a kernel takes at once, and no multiples of its width
     ours = [nn.Parameter(torch.randn(shape, dtype=dtype, device=device)) for shape in shapes]
     theirs = [nn.Parameter(p.detach().clone()) for p in ours]
-    optimisers = [Rmsprop(ours, 2**-7), torch.optim.RMSprop(theirs, lr=2**-7)]
+    ours_and_theirs = [[{"params": p[:9], "lr": 2**-7}, {"params": p[9:], "lr": 2**-5}] for p in (ours, theirs)]
+    optimisers = [Rmsprop(ours_and_theirs[0]), torch.optim.RMSprop(ours_and_theirs[1])]
     for step in range(60):
         for i, (a, b) in enumerate(zip(ours, theirs, strict=True)):
             a.grad = None if i % 3 == step % 5 else torch.randn_like(a) + a.detach()  # some have none now and then
@@ -44,6 +45,18 @@ def test_one_cycle_rises_and_falls_to_zero_over_all_steps():
     assert len(seen) == 19
     assert max(seen) <= 0.1
     assert seen[-1] < 0.01 < seen[2]
+
+
+@pytest.mark.parametrize("schedule", [OneCycle, Plateau])
+def test_fast_parameters_move_three_times_as_far(schedule):
+    model = nn.Linear(1, 1)
+    moving = schedule(model, 0.1, n_epochs=20, per_epoch=5, fast=[model.bias])
+    for _ in range(40):
+        before = [p.detach().clone() for p in (model.weight, model.bias)]
+        moving.descend(model(torch.ones(1, 1)).sum())  # the same gradient of both
+        moving.next_step()
+        weight, bias = (p.detach() - b for p, b in zip((model.weight, model.bias), before, strict=True))
+        torch.testing.assert_close(bias, 3 * weight[0], rtol=1e-4, atol=0)
 
 
 def test_the_kl_terms_weigh_more_from_step_to_step_of_the_first_half():

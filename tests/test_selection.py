@@ -18,7 +18,7 @@ def test_mean_plus_sd_decides():
 
 
 def test_the_best_validation_loss_of_each_fit_counts(mosaic):
-    quick = Settings(width=16, n_fused=8, n_latent=6, n_continuous=4, n_steps=30, minibatch_size=60)
+    quick = Settings(width=16, n_fused=8, n_latent=6, n_steps=30, minibatch_size=60)
     losses = validation_losses(mosaic, [2, 3], [0, 1], quick)
     assert list(losses["n_components"]) == [2, 2, 3, 3]
     assert np.isfinite(losses["loss"]).all()

@@ -23,7 +23,7 @@ from mmaavi.schedules import OneCycle
 from mmaavi.settings import Settings
 from mmaavi.train import split_cells
 
-QUICK = Settings(n_components=6, width=32, n_fused=16, n_latent=8, n_continuous=8, n_steps=120, minibatch_size=60)
+QUICK = Settings(n_components=6, width=32, n_fused=16, n_latent=8, n_steps=120, minibatch_size=60)
 
 
 def losses(model: MMAAVI) -> pd.DataFrame:

@@ -70,8 +70,8 @@ class MixturePrior(nn.Module):
 
     Parameters
     ----------
-    n_latent, n_continuous
-        Dimensions of z and of u.
+    n_latent
+        Dimensions of z, and of u.
     counts
         Labelled cells of each component, of shape (K,). p(c) is their share, each counted once more (the posterior mean of a
         flat Dirichlet prior): a common label may hold more of the other cells than a rare one, and without labels p(c) = 1 / K.
@@ -79,28 +79,28 @@ class MixturePrior(nn.Module):
         Hidden units of the posteriors.
     """
 
-    def __init__(self, n_latent: int, n_continuous: int, counts: Tensor, width: int = 50):
+    def __init__(self, n_latent: int, counts: Tensor, width: int = 50):
         super().__init__()
         self.n_components = n_components = len(counts)
         self.register_buffer("log_p_c", ((counts + 1) / (counts + 1).sum()).log())
         self.q_c_net = mlp([n_latent, width, n_components], 0.0)
         self.q_u_of_z = nn.Linear(n_latent, width)
         self.q_u_of_c = _component_rows(n_components, width, n_latent)
-        self.q_u_head = NormalHead(width, n_continuous)
-        self.p_z_of_u = nn.Linear(n_continuous, 2 * n_latent)
-        self.p_z_of_c = _component_rows(n_components, 2 * n_latent, n_continuous)
+        self.q_u_head = NormalHead(width, n_latent)
+        self.p_z_of_u = nn.Linear(n_latent, 2 * n_latent)
+        self.p_z_of_c = _component_rows(n_components, 2 * n_latent, n_latent)
 
     def q_c(self, z: Tensor) -> Categorical:
         """q(c | z): (n, d) -> probabilities of shape (n, K)."""
         return Categorical(logits=self.q_c_net(z), validate_args=False)
 
     def q_u(self, z: Tensor) -> DiagonalNormal:
-        """q(u | c, z) for every component: (n, d) -> (n, K, d_u)."""
+        """q(u | c, z) for every component: (n, d) -> (n, K, d)."""
         hidden = F.leaky_relu(self.q_u_of_z(z)[:, None] + self.q_u_of_c, SLOPE)  # (n, 1, width) + (K, width)
         return self.q_u_head(hidden)
 
     def p_z(self, u: Tensor) -> DiagonalNormal:
-        """p(z | c, u), the u of each component given: (n, K, d_u) -> (n, K, d)."""
+        """p(z | c, u), the u of each component given: (n, K, d) -> (n, K, d)."""
         return DiagonalNormal.from_linear(self.p_z_of_u(u) + self.p_z_of_c)  # from (n, K, 2 d)
 
     def forward(self, z: Tensor, q_z: DiagonalNormal, label: Tensor) -> dict[str, Tensor]:

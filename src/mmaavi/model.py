@@ -42,10 +42,11 @@ class MosaicVAE(nn.Module):
         n_inputs = {m: x.n_inputs for m, x in scaling.items()}
         self.encoder = Encoder(n_inputs, s.width, s.n_fused, s.n_latent, s.dropout, s.modality_dropout, s.fusion)
         counts = F.pad(torch.tensor(labelled, dtype=torch.float32), (0, max(s.n_components - self.n_labels, 0)))  # (K,)
-        self.prior = MixturePrior(s.n_latent, s.n_continuous, counts)
+        self.prior = MixturePrior(s.n_latent, counts)
         self.graph = GuidanceGraph(graph, s.n_latent)
         self.decoder = nn.ModuleDict({m: Decoder(s.n_latent, x, s.width, s.dropout, s.graph_share) for m, x in scaling.items()})
-        self.discriminator = Discriminator(s.n_latent, n_batches, s.width, s.dropout, s.adversary)
+        dropout = s.dropout if s.discriminator == "released" else 0.0
+        self.discriminator = Discriminator(s.n_latent, n_batches, s.width, dropout, s.adversary)
 
     def forward(self, batch: Minibatch, edges: EdgeSample) -> dict[str, Tensor]:
         """The unweighted terms of the loss, each a scalar.
@@ -73,6 +74,10 @@ class MosaicVAE(nn.Module):
             n_labelled = (batch.label >= 0).sum().clamp_min(1)
             terms["labels"] = F.cross_entropy(logits, batch.label, ignore_index=-1, reduction="sum") / n_labelled
         return terms
+
+    def fast_parameters(self) -> list[nn.Parameter]:
+        """Those that learn faster than the others: a fast discriminator's, so that it keeps up with the encoder."""
+        return list(self.discriminator.parameters()) if self.settings.discriminator == "fast" else []
 
     def by_modality(self, v: Tensor) -> dict[str, Tensor]:
         """Rows of all features (G, d) -> modality -> its own (G_m, d)."""

@@ -21,7 +21,7 @@ from .settings import Settings
 if TYPE_CHECKING:
     from .estimator import MMAAVI
 
-FORMAT = 4
+FORMAT = 5
 LIBRARIES = ("torch", "numpy", "numba", "scipy", "anndata", "mudata")
 TABLES = ("weight", "axes", "mean", "sd", "start", "known")
 

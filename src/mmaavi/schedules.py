@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 LONG_SINCE = 1e6  # steps of Adam, so that 1 - 0.99^steps is 1
+FAST = 3.0  # learning rate of the fast parameters, in that of the others
 
 
 class Rmsprop(torch.optim.Optimizer):
@@ -13,38 +14,44 @@ class Rmsprop(torch.optim.Optimizer):
 
     The pass is that of Adam, without momentum: the average of gradients is the gradient, in its own place. Nor is the average of
     squares corrected for starting at zero. The first steps are so the largest, and batches mix better than with Adam; without
-    its momentum alone, Adam mixed no better.
+    its momentum alone, Adam mixed no better. Each group has its parameters (``params``) and their learning rate (``lr``).
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], learning_rate: float):
-        parameters = list(parameters)
-        rate, device = learning_rate, parameters[0].device
-        if device.type == "cuda":  # a recorded step reads the rate there
-            rate = torch.tensor(rate, dtype=torch.float32, device=device)
-        super().__init__(parameters, {"lr": rate})
-        for p in parameters:
-            self.state[p] = {"squares": torch.zeros_like(p)}
+    def __init__(self, groups: list[dict]):
+        super().__init__(groups, {})
 
     def add_param_group(self, group: dict) -> None:
         """As torch's own, which first imports torch's compiler: that takes a second, and nothing is compiled."""
-        self.param_groups.append({**self.defaults, **group})
+        rate, device = group["lr"], group["params"][0].device
+        if device.type == "cuda":  # a recorded step reads the rate there
+            rate = torch.tensor(rate, dtype=torch.float32, device=device)
+        self.param_groups.append({**group, "lr": rate})
+        for p in group["params"]:
+            self.state[p] = {"squares": torch.zeros_like(p)}
 
     @torch.no_grad()
     def step(self) -> None:
-        (group,) = self.param_groups
-        moved = [p for p in group["params"] if p.grad is not None]
-        gradients, squares = [p.grad for p in moved], [self.state[p]["squares"] for p in moved]
-        n_steps = [torch.full((), LONG_SINCE, dtype=torch.float32, device=moved[0].device)] * len(moved)
         plain = {"weight_decay": 0.0, "amsgrad": False, "maximize": False}
-        torch._fused_adam_(
-            moved, gradients, gradients, squares, [], n_steps, lr=group["lr"], beta1=0.0, beta2=0.99, eps=1e-8, **plain
-        )
+        for group in self.param_groups:
+            moved = [p for p in group["params"] if p.grad is not None]
+            gradients, squares = [p.grad for p in moved], [self.state[p]["squares"] for p in moved]
+            n_steps = [torch.full((), LONG_SINCE, dtype=torch.float32, device=group["params"][0].device)] * len(moved)
+            torch._fused_adam_(
+                moved, gradients, gradients, squares, [], n_steps, lr=group["lr"], beta1=0.0, beta2=0.99, eps=1e-8, **plain
+            )
 
 
 class Schedule:
     """RMSprop and how its learning rate changes; each kind of schedule says how, and when training ends.
 
     A step is ``descend``, which a GPU may replay from a recording, and then ``next_step``.
+
+    Parameters
+    ----------
+    model, learning_rate, n_epochs
+        What is trained, how fast at the highest, how long at most.
+    fast
+        Those of the model's parameters that learn three times as fast as the others.
 
     Attributes
     ----------
@@ -54,10 +61,15 @@ class Schedule:
 
     best_state: dict[str, Tensor] | None = None
 
-    def __init__(self, model: nn.Module, learning_rate: float, n_epochs: int):
+    def __init__(self, model: nn.Module, learning_rate: float, n_epochs: int, fast: Iterable[nn.Parameter] = ()):
         self.n_epochs = n_epochs
-        self._parameters = list(model.parameters())
-        self._optimiser = Rmsprop(self._parameters, learning_rate)
+        self._parameters, fast = list(model.parameters()), list(fast)
+        of_fast = set(map(id, fast))
+        groups = [{"params": [p for p in self._parameters if id(p) not in of_fast], "lr": learning_rate}]
+        if fast:
+            groups.append({"params": fast, "lr": FAST * learning_rate})
+        self._highest_rates = [group["lr"] for group in groups]
+        self._optimiser = Rmsprop(groups)
         self.kl_weight = torch.ones((), device=next(model.parameters()).device)
 
     def descend(self, loss: Tensor) -> None:
@@ -93,10 +105,10 @@ class OneCycle(Schedule):
     WARM_UP = 0.1  # share of the steps in which the learning rate rises
     KL_WARM_UP = 0.5  # share of the steps in which the KL terms' weight rises
 
-    def __init__(self, model: nn.Module, learning_rate: float, n_epochs: int, per_epoch: int):
-        super().__init__(model, learning_rate, n_epochs)
+    def __init__(self, model: nn.Module, learning_rate: float, n_epochs: int, per_epoch: int, fast: Iterable[nn.Parameter] = ()):
+        super().__init__(model, learning_rate, n_epochs, fast)
         self._rate = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimiser, learning_rate, total_steps=n_epochs * per_epoch, pct_start=self.WARM_UP, cycle_momentum=False
+            self._optimiser, self._highest_rates, total_steps=n_epochs * per_epoch, pct_start=self.WARM_UP, cycle_momentum=False
         )
         self._weigh_kl()
 
@@ -120,8 +132,8 @@ class Plateau(Schedule):
 
     N_FALLS, PATIENCE, LONG_PATIENCE = 3, 5, 10
 
-    def __init__(self, model: nn.Module, learning_rate: float, n_epochs: int, per_epoch: int):
-        super().__init__(model, learning_rate, n_epochs)
+    def __init__(self, model: nn.Module, learning_rate: float, n_epochs: int, per_epoch: int, fast: Iterable[nn.Parameter] = ()):
+        super().__init__(model, learning_rate, n_epochs, fast)
         self._best_loss, self._best_epoch, self._lowest_rate = float("inf"), 0, learning_rate * 0.1**self.N_FALLS
         self._rate = torch.optim.lr_scheduler.ReduceLROnPlateau(self._optimiser, factor=0.1, patience=self.PATIENCE)
 

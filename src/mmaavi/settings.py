@@ -19,8 +19,7 @@ class Settings:
     """All settings of the model and its training, each with its meaning (symbols as in Rong et al. 2024) and its range."""
 
     n_components: int = _number(20, 1, 10_000, "K, components of the mixture prior")
-    n_latent: int = _number(30, 1, 10_000, "d, dimensions of the cell state z and of the feature embeddings V")
-    n_continuous: int = _number(30, 1, 10_000, "dimensions of u, the continuous part of the mixture prior")
+    n_latent: int = _number(30, 1, 10_000, "d, dimensions of the cell state z, of u in its prior and of the feature embeddings V")
     n_fused: int = _number(200, 1, 10_000, "dimensions of the embeddings h^m of the modalities and of the fused h")
     width: int = _number(256, 1, 10_000, "hidden units of the networks")
     dropout: float = _number(0.2, 0, 0.99, "share of hidden units dropped in training")
@@ -32,6 +31,10 @@ class Settings:
         "more than 10 cells, else 0.99"
     )  # fmt: skip
     adversary: float = _number(20.0, 0, 1e6, "alpha, strength of the reversed gradient of the batch discriminator")
+    discriminator: str = _choice(
+        "fast", "without dropout and learning three times as fast as the other networks, or, as released, like these",
+        "fast", "released",
+    )  # fmt: skip
     weight_graph: float = _number(20.0, 0, 1e6, "lambda_graph, weight of the guidance graph's likelihood, a mean over edges")
     weight_agreement: float = _number(10.0, 0, 1e6, "weight of the contrastive agreement between the modalities of a cell")
     weight_labels: float = _number(5.0, 0, 1e6, "lambda_sup, weight of the labels' cross-entropy; without labels of no effect")

@@ -92,7 +92,8 @@ def train(
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed + this_process())
     per_epoch = data.steps_per_epoch(split.train, s.minibatch_size)
-    schedule = SCHEDULES[s.schedule](model, s.learning_rate, n_epochs=math.ceil(s.n_steps / per_epoch), per_epoch=per_epoch)
+    n_epochs = math.ceil(s.n_steps / per_epoch)
+    schedule = SCHEDULES[s.schedule](model, s.learning_rate, n_epochs, per_epoch, model.fast_parameters())
     of = f"{s} {seed} {data.fingerprint} {edges.fingerprint} {data.device.type} {code_hash(__file__)}" if checkpoint else ""
     state = Checkpoint(checkpoint, of, data.device, model, schedule, generator)
     process = (this_process(), n_processes())
