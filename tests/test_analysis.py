@@ -72,7 +72,7 @@ def test_a_model_without_labels_predicts_none(mosaic, fitted):
 
 def test_an_observed_component_counts_as_such_in_the_kl_terms():
     torch.manual_seed(0)
-    prior = MixturePrior(4, 3, torch.tensor([0.0, 2.0, 5.0, 0.0, 1.0])).eval()
+    prior = MixturePrior(4, torch.tensor([0.0, 2.0, 5.0, 0.0, 1.0])).eval()
     log_p_c = torch.tensor([1, 3, 6, 1, 2]).div(13).log()
     z = torch.randn(6, 4)
     q_z = DiagonalNormal(torch.randn(6, 4), torch.rand(6, 4) + 0.2)

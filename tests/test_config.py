@@ -35,6 +35,14 @@ def test_presets_are_valid_and_name_datasets_that_exist(path):
     assert all_runs(config["experiments"], list(datasets))
 
 
+@pytest.mark.parametrize("path", PRESETS, ids=lambda p: p.stem)
+def test_the_released_settings_have_none_of_what_the_released_code_has_not(path):
+    for name, settings in read(path, "config")["variants"].get("mmaavi", {}).items():
+        if name.startswith("released"):
+            theirs = {"schedule": "plateau", "discriminator": "released", "weight_graph": 0, "weight_agreement": 0}
+            assert settings.items() >= (theirs | {"modality_dropout": 0}).items(), name
+
+
 def test_the_default_config_shows_the_schemas_defaults():
     schema = read(ROOT / "workflow/schemas/config.schema.yaml")
     shown = read(PRESETS[0])

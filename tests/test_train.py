@@ -84,6 +84,14 @@ def ask_to_end():
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def test_a_fast_discriminator_is_trained_as_such(mosaic):
+    settings = replace(QUICK, dropout=0.0, n_steps=20)  # so that the rates alone are others
+    fast, released = (
+        MMAAVI(replace(settings, discriminator=d), device="cpu").fit(mosaic, progress=False) for d in ("fast", "released")
+    )
+    assert abs(fast.history["discriminator"].iloc[-1] - released.history["discriminator"].iloc[-1]) > 0.001
+
+
 @pytest.mark.parametrize("schedule", ["one_cycle", "plateau"])
 @pytest.mark.parametrize(
     ("stop", "seconds_between", "ends_by"), [(crash, 0, Stopped), (ask_to_end, 10_000, SystemExit)], ids=["crash", "sigterm"]

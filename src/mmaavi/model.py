@@ -45,7 +45,7 @@ class MosaicVAE(nn.Module):
         self.prior = MixturePrior(s.n_latent, counts)
         self.graph = GuidanceGraph(graph, s.n_latent)
         self.decoder = nn.ModuleDict({m: Decoder(s.n_latent, x, s.width, s.dropout, s.graph_share) for m, x in scaling.items()})
-        dropout = s.dropout if s.discriminator == "released" else 0.0
+        dropout = 0.0 if s.discriminator == "fast" else s.dropout
         self.discriminator = Discriminator(s.n_latent, n_batches, s.width, dropout, s.adversary)
 
     def forward(self, batch: Minibatch, edges: EdgeSample) -> dict[str, Tensor]:

@@ -35,7 +35,9 @@ class Rmsprop(torch.optim.Optimizer):
         for group in self.param_groups:
             moved = [p for p in group["params"] if p.grad is not None]
             gradients, squares = [p.grad for p in moved], [self.state[p]["squares"] for p in moved]
-            n_steps = [torch.full((), LONG_SINCE, dtype=torch.float32, device=group["params"][0].device)] * len(moved)
+            if not moved:
+                continue
+            n_steps = [torch.full((), LONG_SINCE, dtype=torch.float32, device=moved[0].device)] * len(moved)
             torch._fused_adam_(
                 moved, gradients, gradients, squares, [], n_steps, lr=group["lr"], beta1=0.0, beta2=0.99, eps=1e-8, **plain
             )
@@ -63,11 +65,12 @@ class Schedule:
 
     def __init__(self, model: nn.Module, learning_rate: float, n_epochs: int, fast: Iterable[nn.Parameter] = ()):
         self.n_epochs = n_epochs
-        self._parameters, fast = list(model.parameters()), list(fast)
-        of_fast = set(map(id, fast))
-        groups = [{"params": [p for p in self._parameters if id(p) not in of_fast], "lr": learning_rate}]
-        if fast:
-            groups.append({"params": fast, "lr": FAST * learning_rate})
+        self._parameters, fast = list(model.parameters()), set(fast)
+        groups = [
+            {"params": [p for p in self._parameters if p not in fast], "lr": learning_rate},
+            {"params": [p for p in self._parameters if p in fast], "lr": FAST * learning_rate},
+        ]
+        groups = [group for group in groups if group["params"]]
         self._highest_rates = [group["lr"] for group in groups]
         self._optimiser = Rmsprop(groups)
         self.kl_weight = torch.ones((), device=next(model.parameters()).device)

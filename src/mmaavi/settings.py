@@ -22,7 +22,7 @@ class Settings:
     n_latent: int = _number(30, 1, 10_000, "d, dimensions of the cell state z, of u in its prior and of the feature embeddings V")
     n_fused: int = _number(200, 1, 10_000, "dimensions of the embeddings h^m of the modalities and of the fused h")
     width: int = _number(256, 1, 10_000, "hidden units of the networks")
-    dropout: float = _number(0.2, 0, 0.99, "share of hidden units dropped in training")
+    dropout: float = _number(0.2, 0, 0.99, "share of hidden units dropped in training, but of a fast discriminator")
     modality_dropout: float = _number(0.2, 0, 1, "share of the cells with several modalities that a step reads from one alone")
     fusion: str = _choice("attention", "gated attention over a cell's modalities, or their plain mean", "attention", "mean")
     decoder: str = _choice("hybrid", "feature embeddings and a network, or one of them alone", "hybrid", "graph", "mlp")
@@ -32,7 +32,7 @@ class Settings:
     )  # fmt: skip
     adversary: float = _number(20.0, 0, 1e6, "alpha, strength of the reversed gradient of the batch discriminator")
     discriminator: str = _choice(
-        "fast", "without dropout and learning three times as fast as the other networks, or, as released, like these",
+        "fast", "without dropout and learning three times as fast as the other networks, or, as released, as these are",
         "fast", "released",
     )  # fmt: skip
     weight_graph: float = _number(20.0, 0, 1e6, "lambda_graph, weight of the guidance graph's likelihood, a mean over edges")
@@ -44,7 +44,7 @@ class Settings:
         "until the validation loss stalls",
         "one_cycle", "plateau",
     )  # fmt: skip
-    learning_rate: float = _number(2e-3, 1e-9, 1, "at its highest")
+    learning_rate: float = _number(2e-3, 1e-9, 1, "at its highest; three times that for a fast discriminator")
     minibatch_size: int = _number(128, 2, 10**7, "cells in a minibatch, the same number from each batch")
     n_steps: int = _number(1000, 1, 10**9, "steps of training, rounded up to whole epochs; with plateau the most there may be")
     validation_share: float = _number(0.1, 0.001, 0.9, "share of the cells of each batch kept for validation")

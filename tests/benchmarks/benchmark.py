@@ -54,7 +54,7 @@ class Training:
         n = sum(mosaic.n_features.values())
         graph = sp.csr_array((n, n), dtype=np.float32) if mosaic.guidance is None else mosaic.guidance
         self.model = MosaicVAE(settings, self.data.scaling, len(mosaic.batches), graph).to(device)
-        schedule = OneCycle(self.model, settings.learning_rate, n_epochs=1000, per_epoch=1000)
+        schedule = OneCycle(self.model, settings.learning_rate, 1000, 1000, self.model.fast_parameters())
         self._step = Step(self.model, self.model.total, schedule, EdgeSampler(graph, device=device))
         self.cells = np.arange(self.data.n_cells)
         self.minibatches = self._endless()
