@@ -22,7 +22,7 @@ class Settings:
     n_latent: int = _number(30, 1, 10_000, "d, dimensions of the cell state z, of u in its prior and of the feature embeddings V")
     n_fused: int = _number(200, 1, 10_000, "dimensions of the embeddings h^m of the modalities and of the fused h")
     width: int = _number(256, 1, 10_000, "hidden units of the networks")
-    dropout: float = _number(0.2, 0, 0.99, "share of hidden units dropped in training, but of a fast discriminator")
+    dropout: float = _number(0.2, 0, 0.99, "share of hidden units dropped in training, none of a fast discriminator")
     modality_dropout: float = _number(0.2, 0, 1, "share of the cells with several modalities that a step reads from one alone")
     fusion: str = _choice("attention", "gated attention over a cell's modalities, or their plain mean", "attention", "mean")
     decoder: str = _choice("hybrid", "feature embeddings and a network, or one of them alone", "hybrid", "graph", "mlp")
@@ -32,7 +32,7 @@ class Settings:
     )  # fmt: skip
     adversary: float = _number(20.0, 0, 1e6, "alpha, strength of the reversed gradient of the batch discriminator")
     discriminator: str = _choice(
-        "fast", "without dropout and learning three times as fast as the other networks, or, as released, as these are",
+        "fast", "without dropout and learning three times as fast as the other networks, or, as released, like them",
         "fast", "released",
     )  # fmt: skip
     weight_graph: float = _number(20.0, 0, 1e6, "lambda_graph, weight of the guidance graph's likelihood, a mean over edges")
