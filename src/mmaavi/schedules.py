@@ -34,9 +34,9 @@ class Rmsprop(torch.optim.Optimizer):
         plain = {"weight_decay": 0.0, "amsgrad": False, "maximize": False}
         for group in self.param_groups:
             moved = [p for p in group["params"] if p.grad is not None]
-            gradients, squares = [p.grad for p in moved], [self.state[p]["squares"] for p in moved]
             if not moved:
                 continue
+            gradients, squares = [p.grad for p in moved], [self.state[p]["squares"] for p in moved]
             n_steps = [torch.full((), LONG_SINCE, dtype=torch.float32, device=moved[0].device)] * len(moved)
             torch._fused_adam_(
                 moved, gradients, gradients, squares, [], n_steps, lr=group["lr"], beta1=0.0, beta2=0.99, eps=1e-8, **plain
