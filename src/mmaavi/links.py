@@ -1,4 +1,4 @@
-"""Links between features of two modalities, scored by their embeddings (Cao & Gao 2022), with a permutation null."""
+"""Links between features of two modalities, scored by their embeddings (after Cao & Gao 2022), with a permutation null."""
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,9 @@ MOST_PAIRS = 5_000_000
 def links(
     source: pd.DataFrame, target: pd.DataFrame, pairs: pd.DataFrame | None, rng: np.random.Generator, n_null: int = 100_000
 ) -> pd.DataFrame:
-    """Score pairs of features by the cosine of their embeddings.
+    """Score pairs of features by the cosine of their embeddings, less the mean embedding of their modality.
+
+    What all features of a modality share, such as how they follow a cell's depth, says nothing of a pair.
 
     Parameters
     ----------
@@ -44,7 +46,7 @@ def links(
         rows[side] = table.index.get_indexer(pairs[side])
         if (rows[side] < 0).any():
             raise InputError(f"'{side}' names features without an embedding: {listing(pairs[side][rows[side] < 0].unique())}")
-    a, b = (_unit(table.to_numpy(dtype=float)) for table in (source, target))
+    a, b = (_directions(table.to_numpy(dtype=float)) for table in (source, target))
     score = np.einsum("ij,ij->i", a[rows["source"]], b[rows["target"]])
     null = np.einsum("ij,ij->i", a[rng.choice(rows["source"], n_null)], b[rng.choice(rows["target"], n_null)])
     p_value = (n_null - np.searchsorted(np.sort(null), score, side="left") + 1) / (n_null + 1)
@@ -52,5 +54,7 @@ def links(
     return table.sort_values("score", ascending=False, kind="stable", ignore_index=True)
 
 
-def _unit(v: np.ndarray) -> np.ndarray:
+def _directions(v: np.ndarray) -> np.ndarray:
+    """Each row's direction from the mean of all rows."""
+    v = v - v.mean(axis=0)
     return v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-12)
