@@ -19,6 +19,6 @@ def info_nce(a: Tensor, b: Tensor, batch: Tensor) -> Tensor:
         encoding the batch.
     """
     similarity = F.normalize(a, dim=1) @ F.normalize(b, dim=1).T / TEMPERATURE  # (n, n)
-    similarity = similarity.masked_fill(batch[:, None] != batch, -torch.inf)
+    similarity = similarity.masked_fill(batch[:, None] != batch, -torch.inf)  # (n, n)
     own = torch.arange(len(a), device=a.device)
     return 0.5 * (F.cross_entropy(similarity, own) + F.cross_entropy(similarity.T, own))

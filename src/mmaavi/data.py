@@ -53,12 +53,12 @@ class MosaicData:
         self.device = torch.device(device)
         if self.device.type == "cuda" and self.device.index is None:  # a second thread knows nothing of the current device
             self.device = torch.device("cuda", torch.cuda.current_device())
-        self._counts, self._batch = mosaic.counts, np.array([batches.index(b) for b in mosaic.obs["batch"]])
+        self._counts, self._batch = mosaic.counts, pd.Index(batches).get_indexer(mosaic.obs["batch"])
         mask = mosaic.measured.to_numpy()
         label = np.full(len(mask), -1) if labels is None else labels
         # Cells alike in batch, modality pattern and label or none: what a minibatch is balanced by.
         keys, self.group = np.unique(np.column_stack([self._batch, mask, label >= 0]), axis=0, return_inverse=True)
-        self.group = self.group.ravel()
+        self.group = self.group.ravel()  # (n_cells,)
         self._group_batch, self._group_mask, self._group_labelled = keys[:, 0], keys[:, 1:-1] > 0, keys[:, -1] > 0
         self.batch, self.measured, self.label = (torch.tensor(a, device=device) for a in (self._batch, mask, label))
         self.scaling = scaling or fit_scaling(mosaic, self._batch, len(batches))
@@ -176,10 +176,10 @@ class MosaicData:
             members = torch.tensor(members_of[g])
             needed = n_steps * int(sizes[g])
             rounds = [self._shuffled(len(members), generator) for _ in range(-(-needed // len(members)))]
-            order = torch.cat(rounds)[:needed]
+            order = torch.cat(rounds)[:needed]  # (needed,)
             if self._all is None:
                 order = shuffled_windows(order, at_once * int(sizes[g]), generator)
-            draws.append(members[order].reshape(n_steps, n, -1)[:, this])
+            draws.append(members[order].reshape(n_steps, n, -1)[:, this])  # (n_steps, cells of the group a step)
         table = torch.cat(draws, dim=1)  # (n_steps, size), on the host
         together = own if self._all is not None else at_once * sizes  # of each group, shuffled together or drawn in a row
         n_stored = self._most_entries(members_of, own, together) if self._padded else {}
@@ -240,7 +240,7 @@ class MosaicData:
         """The minibatch of some cells, given their places among those whose values are held, and in the mosaic."""
         layout, parts = self._layout(sizes), {}
         for m, rows in layout.rows.items():
-            of = place[rows]
+            of = place[rows]  # (n_m,)
             counts, inputs = values.take(m, of, n_stored.get(m))
             parts[m] = ModalityRows(
                 rows=rows,

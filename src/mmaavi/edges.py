@@ -48,7 +48,7 @@ class EdgeSampler:
         def there(array: np.ndarray) -> Tensor:
             return torch.tensor(array, device=device)
 
-        self.ends = there(np.column_stack([source, target]))
+        self.ends = there(np.column_stack([source, target]))  # (nnz, 2)
         self.signs = there(np.sign(looped.data).astype(np.float32))
         self.by_weight = there(np.cumsum(abs(looped.data), dtype=np.float64))
         self.by_degree = there(np.cumsum(degree))
@@ -68,15 +68,15 @@ class EdgeSampler:
         """Draw edges and their negatives with the device's default generator; the host never waits for the device."""
         uniform = torch.rand(n_edges, dtype=torch.float64, device=self.ends.device)
         drawn = torch.searchsorted(self.by_weight, uniform * self.by_weight[-1], right=True).clamp(max=len(self.ends) - 1)
-        source, target = self.ends.index_select(0, drawn).unbind(dim=1)
+        source, target = self.ends.index_select(0, drawn).unbind(dim=1)  # (E,) each
         return EdgeSample(source, torch.cat([target[:, None], self._negatives(source)], dim=1), self.signs[drawn])
 
     def _negatives(self, source: Tensor) -> Tensor:
         """For each source (E,), targets (E, n) that are no neighbours, by degree: one draw each, none has to be drawn again."""
-        left = self._n_left[source][:, None]
+        left = self._n_left[source][:, None]  # (E, 1)
         uniform = torch.rand(len(source), self.n_negatives, dtype=torch.float64, device=source.device)
         place = (uniform * left).long().minimum(left - 1)  # (E, n) among the places that are left
         n_before = torch.searchsorted(self._cuts, source[:, None] * self.n_places + place, right=True)  # edges cut out before it
-        first = self._first_edge[source][:, None]
-        place = place + self._of_edge.take(n_before) - self._of_edge.take(first)
+        first = self._first_edge[source][:, None]  # (E, 1)
+        place = place + self._of_edge.take(n_before) - self._of_edge.take(first)  # (E, n)
         return torch.searchsorted(self.by_degree, place, right=True)

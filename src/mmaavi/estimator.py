@@ -256,11 +256,11 @@ class MMAAVI:
     @torch.no_grad()
     def _logits(self, data: MosaicData, cells: np.ndarray) -> np.ndarray:
         """Logits of q(c | z) at the posterior means of some cells, of shape (n, K)."""
-        out = {}
+        out = np.empty((data.n_cells, self.network.prior.n_components), dtype=np.float32)
         for batch in self._in_order(data, cells):
             q_z, _ = self.network.encoder(batch)
-            out |= zip(batch.cells.tolist(), self.network.prior.q_c(q_z.mean).logits.cpu().numpy(), strict=True)
-        return np.stack([out[c] for c in cells])
+            out[batch.cells.cpu()] = self.network.prior.q_c(q_z.mean).logits.cpu()
+        return out[cells]
 
 
 def _numbered(labels: pd.Series | None, cells: pd.Index) -> tuple[dict[str, int], np.ndarray]:

@@ -89,7 +89,7 @@ class Poisson(Likelihood):
     mean = NegativeBinomial.mean
 
     def nll(self, logit: Tensor, x: ModalityRows) -> Tensor:
-        log_share = self.natural(logit, x.batch).log_softmax(dim=1)[x.counts.rows, x.counts.indices]
+        log_share = self.natural(logit, x.batch).log_softmax(dim=1)[x.counts.rows, x.counts.indices]  # (nnz,)
         found = (x.counts.values * (log_share + x.log_depth[x.counts.rows])).sum()
         return (x.log_depth.exp().sum() - found) / len(logit) + x.log_factorial.mean()
 
@@ -125,8 +125,8 @@ class Normal(Likelihood):
         return totals.value / totals.n_cells
 
     def nll(self, logit: Tensor, x: ModalityRows) -> Tensor:
-        sd = (F.softplus(self.raw_sd) + SMALLEST_SD).index_select(0, x.batch)
-        standard = (x.counts.to_dense() - self.natural(logit, x.batch)) / sd
+        sd = (F.softplus(self.raw_sd) + SMALLEST_SD).index_select(0, x.batch)  # (n, G)
+        standard = (x.counts.to_dense() - self.natural(logit, x.batch)) / sd  # (n, G)
         return (0.5 * standard.square() + sd.log() + 0.5 * math.log(2 * math.pi)).sum() / len(logit)
 
     def mean(self, logit: Tensor, batch: Tensor, depth: float) -> Tensor:
@@ -153,16 +153,16 @@ class ZeroInflatedLogNormal(Likelihood):
     def nll(self, logit: Tensor, x: ModalityRows) -> Tensor:
         rows, columns, value = x.counts.rows, x.counts.indices, x.counts.values
         log_x = torch.where(value > 0, value, 1.0).log()  # (nnz,)
-        at = (x.batch[rows], columns)
+        at = (x.batch[rows], columns)  # of each stored value, (nnz,)
         sd = self.sd[at]
-        natural = self.bias[at] + self.scale[at] * logit[rows, columns]
+        natural = self.bias[at] + self.scale[at] * logit[rows, columns]  # (nnz,), as all of the next two lines
         log_normal = log_x + sd.log() + 0.5 * math.log(2 * math.pi) + 0.5 * ((log_x - natural) / sd).square()
         found = torch.where(value > 0, log_normal + self.zero_logit[at], 0.0)  # -log(1 - p) = -log p + logit of p
-        all_zero = F.softplus(-self.zero_logit).index_select(0, x.batch).sum()
+        all_zero = F.softplus(-self.zero_logit).index_select(0, x.batch).sum()  # of (n, G)
         return (all_zero + found.sum()) / len(logit)
 
     def mean(self, logit: Tensor, batch: Tensor, depth: float) -> Tensor:
-        present = torch.sigmoid(-self.zero_logit).index_select(0, batch)
+        present = torch.sigmoid(-self.zero_logit).index_select(0, batch)  # (n, G)
         return present * (self.natural(logit, batch) + 0.5 * self.sd.square().index_select(0, batch)).exp()
 
 

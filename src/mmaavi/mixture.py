@@ -48,7 +48,7 @@ class DiagonalNormal:
         """From means and unconstrained sds side by side, of shape (..., 2 d)."""
         if takes(both):
             return DiagonalNormal(*normal_numba.MeanAndSd.apply(both, SMALLEST_SD))
-        mean, raw_sd = both.chunk(2, dim=-1)
+        mean, raw_sd = both.chunk(2, dim=-1)  # (..., d) each
         return DiagonalNormal(mean, F.softplus(raw_sd) + SMALLEST_SD)
 
 

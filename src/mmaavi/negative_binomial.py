@@ -109,9 +109,9 @@ def _summed_nll(logit, tables, batch, counts, log_depth, with_gradient) -> tuple
     """The same by the dense form, in any precision and on any device."""
     with torch.set_grad_enabled(with_gradient):
         leaves = [t.detach().requires_grad_() for t in (logit, *tables)]
-        of_logit, (scale, bias, log_r) = leaves[0], (t.index_select(0, batch) for t in leaves[1:])
+        of_logit, (scale, bias, log_r) = leaves[0], (t.index_select(0, batch) for t in leaves[1:])  # (n, G) each
         log_share = torch.addcmul(bias, scale, of_logit.to(scale.dtype)).log_softmax(dim=1)
-        mean = (log_share.clamp_min(math.log(SMALLEST_SHARE)) + log_depth[:, None]).exp()
-        x = counts.to_dense()
+        mean = (log_share.clamp_min(math.log(SMALLEST_SHARE)) + log_depth[:, None]).exp()  # (n, G)
+        x = counts.to_dense()  # (n, G)
         nll = (negative_binomial_nll(x, mean, log_r.exp()) - torch.lgamma(x + 1)).sum()
         return nll.detach(), list(torch.autograd.grad(nll, leaves)) if with_gradient else None

@@ -65,7 +65,7 @@ class GatedAttention(nn.Module):
         for i, m in enumerate(self.gate):
             if m in h:
                 share = attention[:, i].index_select(0, rows[m])  # (n_m,)
-                fused = fused.index_add(0, rows[m], share[:, None] * h[m])
+                fused = fused.index_add(0, rows[m], share[:, None] * h[m])  # (n, width)
         return fused, attention
 
     def _dropped(self, measured: Tensor) -> Tensor:
@@ -114,8 +114,8 @@ class Encoder(nn.Module):
         for a, b, rows_a, rows_b in batch.pairs:
             alone = torch.cat([h[a].index_select(0, rows_a), h[b].index_select(0, rows_b)])  # (2 n_ab, n_fused): attention is 1
             states = self.head(self.body(alone)).mean  # (2 n_ab, d)
-            batch_of = batch.modalities[a].batch.index_select(0, rows_a)
-            compared = (*states.chunk(2), batch_of)
+            batch_of = batch.modalities[a].batch.index_select(0, rows_a)  # (n_ab,)
+            compared = (*states.chunk(2), batch_of)  # (n_ab, d), (n_ab, d), (n_ab,)
             terms.append(info_nce(*(map(of_all_processes, compared) if self.training else compared)))
         return sum(terms) / len(terms) if terms else batch.batch.new_zeros((), dtype=torch.float32)
 

@@ -68,7 +68,7 @@ def extended_scaling(mosaic: Mosaic, batches: list[str], scaling: dict[str, Scal
             logging.warning("the new batch '%s' has %d cells only: too few to know their mean and sd well", b, n)
     rows = np.flatnonzero(mosaic.obs["batch"].isin(new))
     part = mosaic.take(rows)
-    number = np.array([new.index(b) for b in part.obs["batch"]])
+    number = pd.Index(new).get_indexer(part.obs["batch"])
     longer = {}
     for m, old in scaling.items():
         has = part.measured[m].to_numpy()
@@ -116,10 +116,10 @@ def adapt(model: "MMAAVI", mosaic: Mosaic, n_steps: int = 200, learning_rate: fl
             known = torch.tensor(np.flatnonzero(model.scaling[m].known), device=model.device)
             for name, table in decoder.likelihood.named_parameters():
                 if name != "bias":
-                    table[n_old:] = table[known].mean(dim=0)
+                    table[n_old:] = table[known].mean(dim=0)  # (n_new, G_m)
             if model.graph_share < 1:
-                onehot = decoder.body[0].weight[:, -(n_old + n_new) :]
-                onehot[:, n_old:] = onehot[:, known].mean(dim=1, keepdim=True)
+                onehot = decoder.body[0].weight[:, -(n_old + n_new) :]  # (width, n_old + n_new)
+                onehot[:, n_old:] = onehot[:, known].mean(dim=1, keepdim=True)  # (width, n_new)
     tables = [p for decoder in longer.network.decoder.values() for p in decoder.likelihood.parameters()]
     cells = mosaic.take(mosaic.obs["batch"].isin(batches[n_old:]).to_numpy())
     _fit_rows(longer, cells, tables, n_old, n_steps, learning_rate)

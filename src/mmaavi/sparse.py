@@ -103,7 +103,7 @@ class SparseRows:
         """Self.T @ dense + shift.T @ by_group, without a temporary of its size (n_columns, k)."""
         if takes(dense):
             return sparse_numba.product_and_shift(self._transposed, dense, shift, by_group)
-        out = shift.T @ by_group
+        out = shift.T @ by_group  # (n_columns, k)
         return torch.addmm(out, self._transposed, dense, out=out)
 
     @cached_property
@@ -118,7 +118,7 @@ class SparseRows:
             return self._csr(*map(torch.from_numpy, (turned.indptr, turned.indices, turned.data)), turned.shape)
         order = torch.argsort(self.indices, stable=True)
         starts = torch.arange(self.n_columns + 1, device=order.device)
-        indptr = torch.searchsorted(self.indices[order], starts)
+        indptr = torch.searchsorted(self.indices[order], starts)  # (n_columns + 1,)
         return self._csr(indptr, self.rows[order], self.values[order], (self.n_columns, self.n_rows))
 
     @staticmethod
@@ -136,14 +136,14 @@ def take_alike(alike: Sequence[SparseRows], rows: Tensor, n_stored: int | None =
     if n_stored is None and not rows.is_cuda:
         taken_indptr, (columns, *values) = sparse_numba.take_rows(indptr, [indices, *(x.values for x in alike)], rows)
         return [SparseRows(taken_indptr, columns, v, n_columns) for v in values]
-    start = indptr[rows]
+    start = indptr[rows]  # (n,)
     size = indptr[rows + 1] - start  # (n,)
     n_stored = int(size.sum()) if n_stored is None else n_stored
     spare, place = n_stored - size.sum(), torch.arange(len(rows), device=rows.device)
     filled = size + spare // len(rows) + (place < spare % len(rows))  # (n,)
-    taken_indptr = F.pad(filled.cumsum(0), (1, 0))
+    taken_indptr = F.pad(filled.cumsum(0), (1, 0))  # (n + 1,)
     row, number = _row_of_each(filled, n_stored), torch.arange(n_stored, device=rows.device)  # (n_stored,)
-    entry = number + (start - taken_indptr[:-1]).index_select(0, row)
+    entry = number + (start - taken_indptr[:-1]).index_select(0, row)  # (n_stored,)
     real = entry < (start + size).index_select(0, row)
     entry = torch.where(real, entry, 0)
 
@@ -191,7 +191,7 @@ class _ShiftedSparseLinear(torch.autograd.Function):
     def backward(ctx, gradient: Tensor):
         shift, group = ctx.saved_tensors
         gradient = gradient.contiguous()
-        by_group = gradient.new_zeros(len(shift), gradient.shape[1]).index_add_(0, group, gradient)
+        by_group = gradient.new_zeros(len(shift), gradient.shape[1]).index_add_(0, group, gradient)  # (n_groups, k)
         return None, None, None, ctx.x.transposed_matmul_and_shift(gradient, shift, by_group)
 
 

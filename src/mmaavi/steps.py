@@ -59,7 +59,7 @@ class Step:
         terms = self._losses(batch, self._edges.sample(EDGES_A_STEP))
         self._schedule.descend(self._total(terms, self._schedule.kl_weight))
         self.names = list(terms)
-        return torch.stack([term.detach() for term in terms.values()])
+        return torch.stack([term.detach() for term in terms.values()])  # (n_terms,)
 
     def _beside(self, batch: Minibatch) -> Tensor:
         """The step on a stream of its own."""

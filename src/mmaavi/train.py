@@ -189,7 +189,7 @@ def _row(epoch: int, phase: str, start: float, terms: dict[str, torch.Tensor]) -
 
 def _not_finite(table: torch.Tensor, terms: list[str], validation: dict, model: MosaicVAE) -> list[str]:
     """What is not finite: terms of the first bad step of ``table`` (n_steps, n_terms), or of validation, or weights."""
-    bad_steps = (~table.isfinite()).any(dim=1).nonzero()
+    bad_steps = (~table.isfinite()).any(dim=1).nonzero()  # (n_bad, 1)
     if len(bad_steps):
         first = table[int(bad_steps[0])].isfinite()
         return [f"loss term {name}" for name, fine in zip(terms, first, strict=True) if not fine]
