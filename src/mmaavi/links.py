@@ -14,7 +14,7 @@ def links(
 ) -> pd.DataFrame:
     """Score pairs of features by the cosine of their embeddings, less the mean embedding of their modality.
 
-    What all features of a modality share, such as how they follow a cell's depth, says nothing of a pair.
+    What all features of a modality share says nothing of a pair.
 
     Parameters
     ----------
