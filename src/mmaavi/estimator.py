@@ -1,6 +1,6 @@
 """MMAAVI: fit a mosaic; embed, label and impute cells; compare groups of cells; score links between features."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,15 +17,16 @@ from .checks import check_trainable
 from .data import MosaicData
 from .edges import EdgeSampler
 from .errors import InputError, listing
-from .model import MosaicVAE
+from .model import MosaicVAE, graph_share
 from .mosaic import Mosaic, as_mosaic
+from .networks import Decoder
 from .processes import n_processes
 from .query import adapt, extended_scaling, with_all_modalities
 from .settings import Settings
 from .train import split_cells, train
 
 CELLS_AT_ONCE = 1024
-FEW_SHARED_CELLS = 10
+CELLS_OF_LINKS = 500
 NEW = "new_"  # labels of components that belong to no known label
 
 
@@ -103,7 +104,7 @@ class MMAAVI:
         self.labels, label = _numbered(labels, mosaic.cells)
         data = MosaicData(mosaic, self.batches, labels=label, device=self.device, memory_gib=self.memory_gib)
         self.scaling = data.scaling
-        self.graph_share = _graph_share(self.settings, mosaic)
+        self.graph_share = graph_share(self.settings, mosaic.measured.to_numpy())
         strata = np.unique(np.column_stack([data.group, label]), axis=0, return_inverse=True)[1].ravel()
         split = split_cells(strata, self.settings.validation_share)
         self.network = self._new_network()
@@ -183,13 +184,25 @@ class MMAAVI:
     @torch.no_grad()
     def decode(self, z: Tensor, modality: str, depth: float | None = None) -> Tensor:
         """Expected values (n, G_m) of cell states (n, d), averaged over the training's batches that have the modality."""
+
+        def expected(decoder: Decoder, v: Tensor, batch: Tensor) -> Tensor:
+            return decoder.mean(z, v, batch, self.scaling[modality].depth if depth is None else depth)
+
+        return self._over_batches(expected, len(z), modality)
+
+    @torch.no_grad()
+    def decode_logits(self, z: Tensor, modality: str) -> Tensor:
+        """Logits (n, G_m) of cell states (n, d), averaged over the training's batches that have the modality."""
+        return self._over_batches(lambda decoder, v, batch: decoder(z, v, batch), len(z), modality)
+
+    def _over_batches(self, decoded: Callable[[Decoder, Tensor, Tensor], Tensor], n_cells: int, modality: str) -> Tensor:
+        """The mean of what is ``decoded`` with a decoder, feature embeddings and one of the batches that have the modality."""
         if modality not in self.features:
             raise InputError(f"the model has no modality '{modality}'; it has {listing(self.features)}")
         v = self.network.by_modality(self.network.graph.q_v().mean)[modality]
         known = np.flatnonzero(self.scaling[modality].known)
-        depth = self.scaling[modality].depth if depth is None else depth
-        decoder = self.network.decoder[modality]
-        return sum(decoder.mean(z, v, torch.full((len(z),), int(b), device=z.device), depth) for b in known) / len(known)
+        batches = torch.tensor(known, device=v.device)[:, None].expand(-1, n_cells)  # (B_m, n)
+        return sum(decoded(self.network.decoder[modality], v, batch) for batch in batches) / len(known)
 
     def differential(self, mosaic: Mosaic | md.MuData, modality: str, groups: pd.Series, **options) -> pd.DataFrame:
         """Features that differ between groups of cells; see :func:`mmaavi.differential.differential`."""
@@ -198,10 +211,18 @@ class MMAAVI:
         rng = np.random.default_rng(self.seed)
         return differential.differential(self, states, modality, groups, rng=rng, **options)
 
-    def links(self, source: str, target: str, pairs: pd.DataFrame | None = None, **options) -> pd.DataFrame:
-        """Links between the features of two modalities; see :func:`mmaavi.links.links`."""
-        v = self.feature_embeddings()
-        return links.links(v[source], v[target], pairs, rng=np.random.default_rng(self.seed), **options)
+    def links(
+        self, mosaic: Mosaic | md.MuData, source: str, target: str, pairs: pd.DataFrame | None = None, **options
+    ) -> pd.DataFrame:
+        """Links between the features of two modalities, by their logits in cells of a mosaic; see :func:`mmaavi.links.links`.
+
+        The cells, which need not have the modalities, are drawn at random.
+        """
+        rng = np.random.default_rng(self.seed)
+        z = torch.tensor(self.embed(mosaic)["X_mmaavi"], device=self.device)  # (n_cells, n_latent)
+        z = z[rng.permutation(len(z))[:CELLS_OF_LINKS]]
+        profiles = [pd.DataFrame(self.decode_logits(z, m).cpu().numpy().T, self.features[m]) for m in (source, target)]
+        return links.links(*profiles, pairs, rng, **options)
 
     @torch.no_grad()
     def feature_embeddings(self, what: str = "mean") -> dict[str, pd.DataFrame]:
@@ -274,13 +295,3 @@ def _numbered(labels: pd.Series | None, cells: pd.Index) -> tuple[dict[str, int]
     known = labels.reindex(cells).astype("string")
     counts = known.value_counts().sort_index()
     return counts.to_dict(), pd.Categorical(known, categories=counts.index).codes.astype(np.int64)
-
-
-def _graph_share(settings: Settings, mosaic: Mosaic) -> float:
-    """The decoder's w."""
-    if settings.decoder != "hybrid":
-        return {"graph": 1.0, "mlp": 0.0}[settings.decoder]
-    if settings.graph_share is not None:
-        return settings.graph_share
-    both = mosaic.measured.to_numpy().T.astype(int) @ mosaic.measured.to_numpy().astype(int)  # (M, M) cells that have both
-    return 0.9 if (both - np.diag(np.diag(both))).max() > FEW_SHARED_CELLS else 0.99

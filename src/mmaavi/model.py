@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import scipy.sparse as sp
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ from .networks import Decoder, Discriminator, Encoder, GuidanceGraph
 from .settings import Settings
 
 WEIGHT_KL_V = 0.01  # of KL(q(V) || p(V)), a mean over features (as released)
+FEW_SHARED_CELLS = 10
 
 
 class MosaicVAE(nn.Module):
@@ -89,3 +91,13 @@ class MosaicVAE(nn.Module):
         weights = dict.fromkeys(("kl_z", "kl_u", "kl_c"), kl_weight)
         weights |= {"kl_v": WEIGHT_KL_V, "graph": s.weight_graph, "agreement": s.weight_agreement, "labels": s.weight_labels}
         return sum(weights.get(name, 1.0) * term for name, term in terms.items())
+
+
+def graph_share(settings: Settings, measured: np.ndarray) -> float:
+    """The decoder's w, where ``measured`` (n_cells, n_modalities) says which cells have which modalities."""
+    if settings.decoder != "hybrid":
+        return {"graph": 1.0, "mlp": 0.0}[settings.decoder]
+    if settings.graph_share is not None:
+        return settings.graph_share
+    both = measured.T.astype(int) @ measured.astype(int)  # (M, M), cells that have both
+    return 0.9 if (both - np.diag(np.diag(both))).max() > FEW_SHARED_CELLS else 0.99

@@ -1,4 +1,4 @@
-"""Which peaks near a gene go with it, by the feature embeddings of a trained model."""
+"""Which peaks near a gene go with it, by what a trained model decodes for both."""
 
 import bioframe
 import numpy as np
@@ -49,7 +49,7 @@ def peak_links(model: MMAAVI, mosaic: Mosaic, truth: Mosaic, within: int = 100_0
     model
         A fitted model.
     mosaic
-        Gives coordinates and the guidance graph.
+        Gives cells, coordinates and the guidance graph.
     truth
         Its graph, over the same features, holds the planted links of a simulation.
     within
@@ -64,7 +64,7 @@ def peak_links(model: MMAAVI, mosaic: Mosaic, truth: Mosaic, within: int = 100_0
     pairs = nearby(*(mosaic.var[m] for m in found), within) if found else pd.DataFrame()
     if pairs.empty:
         return pd.DataFrame(columns=LINKS)
-    table = model.links(*found, pairs).merge(pairs, on=["source", "target"], how="left")
+    table = model.links(mosaic, *found, pairs).merge(pairs, on=["source", "target"], how="left")
     at = [mosaic.feature_starts[m] + mosaic.var[m].index.get_indexer(table[c]) for m, c in zip(found, LINKS[:2], strict=True)]
     for column, graph in (("in_graph", mosaic.guidance), ("planted", truth.guidance)):
         without = False if column == "in_graph" else np.nan

@@ -1,11 +1,13 @@
-"""What the model says of links that were held out of its guidance graph, on a mosaic with planted ones.
+"""What the model says of links that were held out of its guidance graph, beside the correlation of the counts.
 
     PYTHONPATH=src .venv/bin/python tests/benchmarks/held_out_links.py results/demo/full
 
-Reads ``mosaic.h5mu`` and ``truth.h5mu`` of a folder that the workflow made; prints one row a seed.
+Reads ``mosaic.h5mu`` and ``truth.h5mu`` of a folder that the workflow made; prints one row a seed. Asked are all pairs that the
+graph lacked, or those less than ``--within`` bases apart; right are the planted ones of a simulation, else those held out.
 """
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,40 +18,55 @@ import yaml
 from sklearn.metrics import average_precision_score
 
 from mmaavi.estimator import MMAAVI
+from mmaavi.links import links
 from mmaavi.mosaic import Mosaic, load
 from mmaavi.normalisation import log_normalised, median_depth
+from mmaavi.peak_links import nearby
 from mmaavi.settings import Settings
 
 
-def held_out_links(mosaic: Mosaic, planted: sp.csr_array, seed: int, settings: Settings, share: float = 0.3) -> dict:
-    """Average precision of planted RNA-ATAC links that the model's graph lacked, among all pairs that were not in it."""
-    n_genes, n_peaks = mosaic.n_features["rna"], mosaic.n_features["atac"]
-    block = mosaic.guidance[:n_genes, n_genes : n_genes + n_peaks].toarray() != 0
-    held_out = block & (np.random.default_rng(seed).random(block.shape) < share)
-    graph = mosaic.guidance.tolil()
-    for i, j in zip(*np.nonzero(held_out), strict=True):
-        graph[i, n_genes + j] = graph[n_genes + j, i] = 0
+def held_out_links(
+    mosaic: Mosaic, planted: sp.csr_array | None, seed: int, settings: Settings,
+    modalities: Sequence[str] = ("rna", "atac"), within: int | None = None, share: float = 0.3,
+) -> dict:  # fmt: skip
+    """Average precision among pairs of features that the model's graph lacked, of the model's links and of correlation."""
+    sources, targets = (slice(mosaic.feature_starts[m], mosaic.feature_starts[m] + mosaic.n_features[m]) for m in modalities)
+    edges = sp.csr_array(mosaic.guidance)[sources, targets].tocoo()
+    is_out = np.random.default_rng(seed).random(edges.nnz) < share
+    i, j = (place[is_out] for place in edges.coords)
+    graph = sp.csr_array(mosaic.guidance).tolil()
+    graph[sources.start + i, targets.start + j] = graph[targets.start + j, sources.start + i] = 0
     graph = graph.tocsr()
     graph.eliminate_zeros()
     model = MMAAVI(settings, seed).fit(replace(mosaic, guidance=graph))
-    genes, peaks = mosaic.var["rna"].index, mosaic.var["atac"].index
-    scores = model.links("rna", "atac").pivot(index="source", columns="target", values="score").loc[genes, peaks].to_numpy()
-    both = (mosaic.measured["rna"] & mosaic.measured["atac"]).to_numpy()
-    logged = [log_normalised(mosaic.counts[m][both], median_depth(mosaic.counts[m][both])).toarray() for m in ("rna", "atac")]
-    with np.errstate(invalid="ignore"):
-        correlation = np.nan_to_num(np.corrcoef(*(x.T for x in logged))[:n_genes, n_genes:])
-    asked = ~block | held_out
-    real = planted[:n_genes, n_genes : n_genes + n_peaks].toarray() != 0
-    precision = {
-        name: average_precision_score(real[asked], s[asked]) for name, s in (("ours", scores), ("correlation", correlation))
-    }
+
+    tables = [mosaic.var[m] for m in modalities]
+    if within is None:
+        pairs = pd.MultiIndex.from_product([t.index for t in tables], names=["source", "target"]).to_frame(index=False)
+    else:
+        pairs = nearby(*tables, within)[["source", "target"]]
+    at = [start.start + t.index.get_indexer(pairs[c]) for start, t, c in zip((sources, targets), tables, pairs, strict=True)]
+    right = sp.csr_array(mosaic.guidance if planted is None else planted)[*at] != 0
+    asked = graph[*at] == 0
+    pairs = pairs.assign(right=right)[asked]
+    scored = {"ours": model.links(mosaic, *modalities, pairs), "correlation": correlations(mosaic, modalities, pairs)}
+    scored = {name: table.merge(pairs) for name, table in scored.items()}
     return {
         "seed": seed,
-        "held_out": int(held_out.sum()),
-        "planted": int(real[asked].sum()),
-        "chance": real[asked].mean(),
-        **precision,
+        "held_out": len(i),
+        "asked": len(pairs),
+        "chance": pairs["right"].mean(),
+        **{name: average_precision_score(table["right"], table["score"]) for name, table in scored.items()},
     }
+
+
+def correlations(mosaic: Mosaic, modalities: Sequence[str], pairs: pd.DataFrame) -> pd.DataFrame:
+    """The same score of logged counts, over the cells that have both modalities."""
+    both = mosaic.measured[list(modalities)].all(axis=1).to_numpy()
+    counts = [mosaic.counts[m][both] for m in modalities]
+    logged = [log_normalised(x, median_depth(x)).toarray().T for x in counts]
+    profiles = [pd.DataFrame(x, mosaic.var[m].index) for x, m in zip(logged, modalities, strict=True)]
+    return links(*profiles, pairs, np.random.default_rng(0))
 
 
 def parser_of(description: str) -> argparse.ArgumentParser:
@@ -66,11 +83,14 @@ def settings_of(options: argparse.Namespace) -> Settings:
 
 
 def main() -> None:
-    options = parser_of(__doc__).parse_args()
+    parser = parser_of(__doc__)
+    parser.add_argument("--modalities", nargs=2, default=["rna", "atac"])
+    parser.add_argument("--within", type=int, metavar="BASES")
+    options = parser.parse_args()
     mosaic = load(options.folder / "mosaic.h5mu")
     planted = load(options.folder / "truth.h5mu", guidance_key="links").guidance
     for seed in options.seeds:
-        row = held_out_links(mosaic, planted, seed, settings_of(options))
+        row = held_out_links(mosaic, planted, seed, settings_of(options), options.modalities, options.within)
         print(pd.DataFrame([row]).to_string(index=False, float_format="%.3f"), flush=True)
 
 
