@@ -4,6 +4,7 @@ import bioframe
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+from scipy.stats import false_discovery_control
 
 from .estimator import MMAAVI
 from .guidance import COORDINATES
@@ -58,7 +59,8 @@ def peak_links(model: MMAAVI, mosaic: Mosaic, truth: Mosaic, within: int = 100_0
     Returns
     -------
     The table of :func:`mmaavi.links.links` with ``distance`` in bases, whether the pair is ``in_graph``, and whether it was
-    ``planted`` (missing where that is not known).
+    ``planted`` (missing where that is not known). ``fdr`` is among the pairs in the graph, and among the others, each by
+    themselves: the model was told of the former.
     """
     found = genes_and_peaks(mosaic)
     pairs = nearby(*(mosaic.var[m] for m in found), within) if found else pd.DataFrame()
@@ -69,4 +71,5 @@ def peak_links(model: MMAAVI, mosaic: Mosaic, truth: Mosaic, within: int = 100_0
     for column, graph in (("in_graph", mosaic.guidance), ("planted", truth.guidance)):
         without = False if column == "in_graph" else np.nan
         table[column] = without if graph is None else np.asarray(sp.csr_array(graph)[*at]).ravel() != 0
+    table["fdr"] = table.groupby("in_graph")["p_value"].transform(false_discovery_control)
     return table[LINKS]

@@ -13,33 +13,40 @@ from .words import in_words
 KB = 1000
 MARGIN = 30 * KB  # least that is shown on both sides
 IN_GRAPH, NEW = COLOURS[0], COLOURS[5]
+P_VALUE = 0.01  # of pairs with an arc
 
 
-def best_genes(links: pd.DataFrame, fdr: float, n: int) -> list[str]:
+def best_genes(links: pd.DataFrame, n: int) -> list[str]:
     """Genes with the best links that the graph does not hold, then with the best of all."""
-    found = links[links["fdr"] <= fdr]
-    found = found if len(found) else links
-    return list(found.sort_values(["in_graph", "score"], ascending=[True, False])["source"].unique()[:n])
+    drawn = links[links["p_value"] <= P_VALUE]
+    drawn = drawn if len(drawn) else links
+    return list(drawn.sort_values(["in_graph", "score"], ascending=[True, False])["source"].unique()[:n])
 
 
 def in_numbers(links: pd.DataFrame, fdr: float) -> str:
-    """How many pairs are linked, how many of these the graph does not hold, and how many were planted where that is known."""
+    """How many pairs of the graph, and of those beyond it, are linked, and how many of the latter were planted, where known."""
     known = links.astype({"in_graph": bool, "planted": float})
-    found, unknown = known[known["fdr"] <= fdr], known[~known["in_graph"]]
-    new = found[~found["in_graph"]]
-    text = f"{len(found):,} of {len(links):,} near pairs are linked (FDR \u2264 {fdr:.0%}), {len(new):,} of them not in the graph"
-    if new["planted"].notna().any():
-        chance = f"{unknown['planted'].mean():.0%} of all near pairs that are not in the graph"
-        text += f"\n{new['planted'].mean():.0%} of these were planted, and {chance}"
-    return text
+    lines = []
+    for where, inside in (("in the graph", True), ("not in it", False)):
+        pairs = known[known["in_graph"] == inside]
+        linked = pairs[pairs["fdr"] <= fdr]
+        if len(pairs):
+            high = f"{(pairs['p_value'] <= P_VALUE).mean():.1%} score above {1 - P_VALUE:.0%} of random pairs"
+            lines.append(f"{len(pairs):,} near pairs {where}: {high}, {len(linked):,} are linked (FDR \u2264 {fdr:.0%})")
+        if not inside and linked["planted"].notna().any():
+            lines.append(
+                f"{linked['planted'].mean():.0%} of these were planted, and {pairs['planted'].mean():.0%} of all not in it"
+            )
+    return "\n".join(lines)
 
 
 def genome_tracks(
     links: pd.DataFrame, genes: pd.DataFrame, peaks: pd.DataFrame, share: pd.DataFrame, title: str, fdr: float = 0.05,
     n_genes: int = 4, most_peaks: int = 30,
 ) -> Figure:  # fmt: skip
-    """For a few genes: arcs to the linked peaks, as high as their score; gene and peaks; accessibility of each peak by cluster,
-    relative to the cluster in which it is highest: promoters are open in tens of times as many cells as other peaks.
+    """For a few genes: arcs to peaks of a score above that of 99% of random pairs, as high as their score; gene and peaks;
+    accessibility of each peak by cluster, relative to the cluster in which it is highest: promoters are open in tens of times as
+    many cells as other peaks.
 
     Parameters
     ----------
@@ -52,7 +59,7 @@ def genome_tracks(
     title
         Of the figure.
     fdr
-        Links up to this false discovery rate have an arc.
+        A false discovery rate, for the numbers in the title.
     n_genes
         How many genes to draw; see :func:`best_genes`.
     most_peaks
@@ -62,8 +69,8 @@ def genome_tracks(
         return in_words(title, "This mosaic has no genes with coordinates and peaks near them: there are no links to draw.")
     if share.empty:
         return in_words(title, "No cluster has enough cells to show the accessibility of its peaks.")
-    shown = best_genes(links, fdr, n_genes)
-    windows = [_window(gene, links[links["source"] == gene], genes, peaks, fdr, most_peaks) for gene in shown]
+    shown = best_genes(links, n_genes)
+    windows = [_window(gene, links[links["source"] == gene], genes, peaks, most_peaks) for gene in shown]
     width = min(2, len(shown))
     height = -(-len(shown) // width)
     ratios = [0.55, 1.3, 0.2, 0.125 * len(share), 0.3]  # inches: axis, arcs, lines to the heat map, heat map, number of peaks
@@ -75,7 +82,7 @@ def genome_tracks(
     for i, (gene, (at, limits)) in enumerate(zip(shown, windows, strict=True)):
         row, column = 5 * (i // width), i % width
         arcs, fan, heat = (figure.add_subplot(grid[row + k, column]) for k in (1, 2, 3))
-        _arcs(arcs, genes.loc[gene], at, limits, fdr)
+        _arcs(arcs, genes.loc[gene], at, limits)
         edges = np.linspace(*limits, len(at) + 1)
         middle = (at["start"] + at["end"]).to_numpy() / 2 / KB
         lines = [[(a, 1), (b, 0)] for a, b in zip(middle, (edges[1:] + edges[:-1]) / 2, strict=True)]
@@ -99,11 +106,11 @@ def genome_tracks(
         arcs.set_xlabel(f"{gene}: {genes.loc[gene, 'chrom']}, kb", fontsize=8.5)
         arcs.tick_params(axis="y", labelleft=column == 0)
         if column == 0:
-            arcs.set_ylabel("score of the link")
+            arcs.set_ylabel("score of the pair")
     bar = figure.add_axes((0.93, 0.4, 0.012, 0.25))
     figure.colorbar(drawn, cax=bar, label="share of measured cells with a count,\nof the highest of a peak")
     handles = [
-        Line2D([], [], color=colour, lw=2, label=f"link {name}")
+        Line2D([], [], color=colour, lw=2, label=f"pair {name}")
         for colour, name in ((IN_GRAPH, "of the guidance graph"), (NEW, "that is not in the graph"))
     ]
     if links["planted"].notna().any():
@@ -114,24 +121,24 @@ def genome_tracks(
 
 
 def _window(
-    gene: str, links: pd.DataFrame, genes: pd.DataFrame, peaks: pd.DataFrame, fdr: float, most_peaks: int
+    gene: str, links: pd.DataFrame, genes: pd.DataFrame, peaks: pd.DataFrame, most_peaks: int
 ) -> tuple[pd.DataFrame, tuple[float, float]]:
     """The near peaks around a gene's body and its linked peaks, by place; and from where to where, in kb."""
     at = links.set_index("target").join(peaks[["start", "end"]].astype(float))
-    linked = at[at["fdr"] <= fdr] if (at["fdr"] <= fdr).any() else at.head(1)
+    linked = at[at["p_value"] <= P_VALUE] if (at["p_value"] <= P_VALUE).any() else at.head(1)
     low, high = (f([*linked[side], genes.loc[gene, side]]) for f, side in ((min, "start"), (max, "end")))
     margin = max(MARGIN, 0.5 * (high - low))
     at = at[(at["start"] >= low - margin) & (at["end"] <= high + margin)].head(most_peaks).sort_values("start")
     return at, ((low - margin) / KB, (high + margin) / KB)
 
 
-def _arcs(axis, gene: pd.Series, at: pd.DataFrame, window: tuple[float, float], fdr: float) -> None:
+def _arcs(axis, gene: pd.Series, at: pd.DataFrame, window: tuple[float, float]) -> None:
     """Arcs from the transcription start to the linked peaks, above the gene (an arrow on its strand) and the peaks (boxes)."""
     forward = gene["strand"] != "-"
     start, end = gene["start"] / KB, gene["end"] / KB
     tss, tail = (start, end) if forward else (end, start)
     half = np.linspace(0, np.pi, 60)
-    for row in at[at["fdr"] <= fdr].sort_values("score").itertuples():
+    for row in at[at["p_value"] <= P_VALUE].sort_values("score").itertuples():
         to = (row.start + row.end) / 2 / KB
         axis.plot(
             (tss + to) / 2 + (to - tss) / 2 * np.cos(half), row.score * np.sin(half), lw=0.4 + 1.6 * max(row.score, 0),
