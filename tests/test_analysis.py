@@ -191,6 +191,8 @@ def test_links_have_scores_and_a_uniform_null(rng):
     assert table["fdr"].min() > 0.05
     with pytest.raises(InputError, match="'target' names features without a profile: 999"):
         links.links(values, values, pd.DataFrame({"source": [1], "target": [999]}), rng)
+    with pytest.raises(InputError, match="no pairs to score"):
+        links.links(values, values, pd.DataFrame(columns=["source", "target"]), rng)
 
 
 def test_links_are_of_what_the_decoders_say(mosaic, fitted):

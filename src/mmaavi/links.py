@@ -15,7 +15,8 @@ def links(
 ) -> pd.DataFrame:
     """Score pairs of features by the correlation of their profiles over cells, a cell less its mean over a modality's features.
 
-    What all features of a modality share says nothing of a pair.
+    That mean says nothing of a pair: all features of the modality share it, and of counts, whose likelihood is a softmax over
+    features, it is not even determined. So a modality of one feature has no links; its scores are 0.
 
     Parameters
     ----------
@@ -36,12 +37,14 @@ def links(
     Raises
     ------
     InputError
-        If a pair names an unknown feature.
+        If there are no pairs, or too many, or one names an unknown feature.
     """
     if pairs is None and len(source) * len(target) > MOST_PAIRS:
         raise InputError(f"{len(source)} x {len(target)} pairs are too many; give 'pairs', such as the peaks near a gene")
     if pairs is None:
         pairs = pd.MultiIndex.from_product([source.index, target.index], names=["source", "target"]).to_frame(index=False)
+    if pairs.empty:
+        raise InputError("there are no pairs to score; give some, with the columns 'source' and 'target'")
     rows = {}
     for side, table in (("source", source), ("target", target)):
         rows[side] = table.index.get_indexer(pairs[side])
