@@ -254,7 +254,7 @@ def test_planted_links_score_above_chance(given, found):
     assert found["score"].is_monotonic_decreasing
     assert average_precision_score(found["planted"].astype(bool), found["score"]) > 1.5 * found["planted"].mean()
     new = found[~found["in_graph"]]
-    assert average_precision_score(new["planted"].astype(bool), new["score"]) > 2 * new["planted"].mean()
+    assert average_precision_score(new["planted"].astype(bool), new["score"]) > 5 * new["planted"].mean()
     edges = linked_features(given)["rna", "atac"][0]
     assert found["in_graph"].sum() == len(edges)  # all of them are near
     for part in (found[found["in_graph"]], new):  # what the model was told does not make the rest look better
@@ -263,7 +263,7 @@ def test_planted_links_score_above_chance(given, found):
 
 def test_links_are_drawn_where_they_are(given, groups, found):
     share = measured_by_cluster(given, "atac", groups)[1]
-    genes = best_genes(found, 2)
+    genes = best_genes(found, 0.01, 2)
     text = texts(genome_tracks(found, given.var["rna"], given.var["atac"], share, "Title", fdr=0.2, n_genes=2))
     for gene in genes:
         assert f"{gene}: {given.var['rna'].loc[gene, 'chrom']}, kb" in text
@@ -275,7 +275,7 @@ def test_links_are_drawn_where_they_are(given, groups, found):
         *groups.cat.categories,
     ):
         assert word in text
-    assert ", 0 are linked" in texts(genome_tracks(found, given.var["rna"], given.var["atac"], share, "Title", fdr=0))
+    assert "linked (FDR \u2264 0%): 0" in texts(genome_tracks(found, given.var["rna"], given.var["atac"], share, "Title", fdr=0))
     assert "No cluster has enough cells" in texts(genome_tracks(found, given.var["rna"], given.var["atac"], share[:0], "Title"))
 
 

@@ -26,7 +26,6 @@ from .settings import Settings
 from .train import split_cells, train
 
 CELLS_AT_ONCE = 1024
-CELLS_OF_LINKS = 500
 NEW = "new_"  # labels of components that belong to no known label
 
 
@@ -181,28 +180,31 @@ class MMAAVI:
         states = torch.tensor(self.embed(mosaic)["X_mmaavi"], device=self.device)
         return np.concatenate([self.decode(z, modality, depth).cpu().numpy() for z in states.split(CELLS_AT_ONCE)])
 
-    @torch.no_grad()
     def decode(self, z: Tensor, modality: str, depth: float | None = None) -> Tensor:
         """Expected values (n, G_m) of cell states (n, d), averaged over the training's batches that have the modality."""
 
-        def expected(decoder: Decoder, v: Tensor, batch: Tensor) -> Tensor:
-            return decoder.mean(z, v, batch, self.scaling[modality].depth if depth is None else depth)
+        def expected(decoder: Decoder, *at: Tensor) -> Tensor:
+            return decoder.mean(*at, self.scaling[modality].depth if depth is None else depth)
 
-        return self._over_batches(expected, len(z), modality)
+        return self._over_batches(expected, z, modality)
 
-    @torch.no_grad()
     def decode_logits(self, z: Tensor, modality: str) -> Tensor:
         """Logits (n, G_m) of cell states (n, d), averaged over the training's batches that have the modality."""
-        return self._over_batches(lambda decoder, v, batch: decoder(z, v, batch), len(z), modality)
+        return self._over_batches(lambda decoder, *at: decoder(*at), z, modality)
 
-    def _over_batches(self, decoded: Callable[[Decoder, Tensor, Tensor], Tensor], n_cells: int, modality: str) -> Tensor:
-        """The mean of what is ``decoded`` with a decoder, feature embeddings and one of the batches that have the modality."""
-        if modality not in self.features:
-            raise InputError(f"the model has no modality '{modality}'; it has {listing(self.features)}")
+    @torch.no_grad()
+    def _over_batches(self, decoded: Callable[..., Tensor], z: Tensor, modality: str) -> Tensor:
+        """The mean of what is ``decoded`` with a decoder, states, feature embeddings and one of the batches that are known."""
+        self.check_modality(modality)
         v = self.network.by_modality(self.network.graph.q_v().mean)[modality]
         known = np.flatnonzero(self.scaling[modality].known)
-        batches = torch.tensor(known, device=v.device)[:, None].expand(-1, n_cells)  # (B_m, n)
-        return sum(decoded(self.network.decoder[modality], v, batch) for batch in batches) / len(known)
+        batches = torch.tensor(known, device=z.device)[:, None].expand(-1, len(z))  # (B_m, n)
+        return sum(decoded(self.network.decoder[modality], z, v, batch) for batch in batches) / len(known)
+
+    def check_modality(self, modality: str) -> None:
+        """InputError for one that the model does not have."""
+        if modality not in self.features:
+            raise InputError(f"the model has no modality '{modality}'; it has {listing(self.features)}")
 
     def differential(self, mosaic: Mosaic | md.MuData, modality: str, groups: pd.Series, **options) -> pd.DataFrame:
         """Features that differ between groups of cells; see :func:`mmaavi.differential.differential`."""
@@ -214,15 +216,8 @@ class MMAAVI:
     def links(
         self, mosaic: Mosaic | md.MuData, source: str, target: str, pairs: pd.DataFrame | None = None, **options
     ) -> pd.DataFrame:
-        """Links between the features of two modalities, by their logits in cells of a mosaic; see :func:`mmaavi.links.links`.
-
-        The cells, which need not have the modalities, are drawn at random.
-        """
-        rng = np.random.default_rng(self.seed)
-        z = torch.tensor(self.embed(mosaic)["X_mmaavi"], device=self.device)  # (n_cells, n_latent)
-        z = z[rng.permutation(len(z))[:CELLS_OF_LINKS]]
-        profiles = [pd.DataFrame(self.decode_logits(z, m).cpu().numpy().T, self.features[m]) for m in (source, target)]
-        return links.links(*profiles, pairs, rng, **options)
+        """Links between the features of two modalities, by what is decoded for cells; see :func:`mmaavi.links.links`."""
+        return links.links(self, as_mosaic(mosaic), source, target, pairs, rng=np.random.default_rng(self.seed), **options)
 
     @torch.no_grad()
     def feature_embeddings(self, what: str = "mean") -> dict[str, pd.DataFrame]:

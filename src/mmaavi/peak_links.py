@@ -4,7 +4,6 @@ import bioframe
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from scipy.stats import false_discovery_control
 
 from .estimator import MMAAVI
 from .guidance import COORDINATES
@@ -50,7 +49,7 @@ def peak_links(model: MMAAVI, mosaic: Mosaic, truth: Mosaic, within: int = 100_0
     model
         A fitted model.
     mosaic
-        Gives cells, coordinates and the guidance graph.
+        Gives cells and coordinates.
     truth
         Its graph, over the same features, holds the planted links of a simulation.
     within
@@ -58,9 +57,8 @@ def peak_links(model: MMAAVI, mosaic: Mosaic, truth: Mosaic, within: int = 100_0
 
     Returns
     -------
-    The table of :func:`mmaavi.links.links` with ``distance`` in bases, whether the pair is ``in_graph``, and whether it was
-    ``planted`` (missing where that is not known). ``fdr`` is among the pairs in the graph, and among the others, each by
-    themselves: the model was told of the former.
+    The table of :func:`mmaavi.links.links` with ``distance`` in bases, and whether the pair was ``planted`` (missing where that
+    is not known).
     """
     found = genes_and_peaks(mosaic)
     pairs = nearby(*(mosaic.var[m] for m in found), within) if found else pd.DataFrame()
@@ -68,8 +66,5 @@ def peak_links(model: MMAAVI, mosaic: Mosaic, truth: Mosaic, within: int = 100_0
         return pd.DataFrame(columns=LINKS)
     table = model.links(mosaic, *found, pairs).merge(pairs, on=["source", "target"], how="left")
     at = [mosaic.feature_starts[m] + mosaic.var[m].index.get_indexer(table[c]) for m, c in zip(found, LINKS[:2], strict=True)]
-    for column, graph in (("in_graph", mosaic.guidance), ("planted", truth.guidance)):
-        without = False if column == "in_graph" else np.nan
-        table[column] = without if graph is None else np.asarray(sp.csr_array(graph)[*at]).ravel() != 0
-    table["fdr"] = table.groupby("in_graph")["p_value"].transform(false_discovery_control)
+    table["planted"] = np.nan if truth.guidance is None else np.asarray(sp.csr_array(truth.guidance)[*at]).ravel() != 0
     return table[LINKS]

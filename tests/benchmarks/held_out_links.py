@@ -18,7 +18,7 @@ import yaml
 from sklearn.metrics import average_precision_score
 
 from mmaavi.estimator import MMAAVI
-from mmaavi.links import links
+from mmaavi.links import scored
 from mmaavi.mosaic import Mosaic, load
 from mmaavi.normalisation import log_normalised, median_depth
 from mmaavi.peak_links import nearby
@@ -46,7 +46,7 @@ def held_out_links(
     else:
         pairs = nearby(*tables, within)[["source", "target"]]
     at = [start.start + t.index.get_indexer(pairs[c]) for start, t, c in zip((sources, targets), tables, pairs, strict=True)]
-    right = sp.csr_array(mosaic.guidance if planted is None else planted)[*at] != 0
+    right = sp.csr_array(mosaic.guidance if planted is None else planted)[*at] > 0
     asked = graph[*at] == 0
     pairs = pairs.assign(right=right)[asked]
     scored = {"ours": model.links(mosaic, *modalities, pairs), "correlation": correlations(mosaic, modalities, pairs)}
@@ -66,7 +66,7 @@ def correlations(mosaic: Mosaic, modalities: Sequence[str], pairs: pd.DataFrame)
     counts = [mosaic.counts[m][both] for m in modalities]
     logged = [log_normalised(x, median_depth(x)).toarray().T for x in counts]
     profiles = [pd.DataFrame(x, mosaic.var[m].index) for x, m in zip(logged, modalities, strict=True)]
-    return links(*profiles, pairs, np.random.default_rng(0))
+    return scored(*profiles, pairs[["source", "target"]].assign(in_graph=False), np.random.default_rng(0))
 
 
 def parser_of(description: str) -> argparse.ArgumentParser:

@@ -4,6 +4,7 @@ MARKERS = {
     "delta": 0.25,  # least difference that counts, log2 fold change
     "fdr": 0.05,
     "n_null": 200,  # times that links are exchanged at random
+    "p_value": 0.01,  # of a gene and a peak with an arc
     "within": 100_000,  # bases between a gene and a peak that may be linked
     "most_cells": 5000,  # of a cluster, that are decoded
     "in_volcano": 4,  # clusters

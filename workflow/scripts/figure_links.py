@@ -22,5 +22,5 @@ if len(links):
     genes, peaks = genes_and_peaks(mosaic)
     tables = (mosaic.var[genes], mosaic.var[peaks], measured_by_cluster(mosaic, peaks, groups)[1])
 title = f"{snakemake.params.title}, {cells_in(snakemake.input.labels)}"
-figure = genome_tracks(links, *tables, title, asked["fdr"], asked["n_genes"], asked["most_peaks"])
+figure = genome_tracks(links, *tables, title, asked["fdr"], asked["p_value"], asked["n_genes"], asked["most_peaks"])
 save(figure, snakemake.output)

@@ -13,17 +13,16 @@ from .words import in_words
 KB = 1000
 MARGIN = 30 * KB  # least that is shown on both sides
 IN_GRAPH, NEW = COLOURS[0], COLOURS[5]
-P_VALUE = 0.01  # of pairs with an arc
 
 
-def best_genes(links: pd.DataFrame, n: int) -> list[str]:
-    """Genes with the best links that the graph does not hold, then with the best of all."""
-    drawn = links[links["p_value"] <= P_VALUE]
+def best_genes(links: pd.DataFrame, p_value: float, n: int) -> list[str]:
+    """Genes with the best pairs that the graph does not hold, then with the best of all."""
+    drawn = links[links["p_value"] <= p_value]
     drawn = drawn if len(drawn) else links
     return list(drawn.sort_values(["in_graph", "score"], ascending=[True, False])["source"].unique()[:n])
 
 
-def in_numbers(links: pd.DataFrame, fdr: float) -> str:
+def in_numbers(links: pd.DataFrame, fdr: float, p_value: float) -> str:
     """How many pairs of the graph, and of those beyond it, are linked, and how many of the latter were planted, where known."""
     known = links.astype({"in_graph": bool, "planted": float})
     lines = []
@@ -31,8 +30,8 @@ def in_numbers(links: pd.DataFrame, fdr: float) -> str:
         pairs = known[known["in_graph"] == inside]
         linked = pairs[pairs["fdr"] <= fdr]
         if len(pairs):
-            high = f"{(pairs['p_value'] <= P_VALUE).mean():.1%} score above {1 - P_VALUE:.0%} of random pairs"
-            lines.append(f"{len(pairs):,} near pairs {where}: {high}, {len(linked):,} are linked (FDR \u2264 {fdr:.0%})")
+            high = f"{(pairs['p_value'] <= p_value).mean():.1%} score above {1 - p_value:.0%} of random pairs"
+            lines.append(f"{len(pairs):,} near pairs {where}: {high}, linked (FDR \u2264 {fdr:.0%}): {len(linked):,}")
         if not inside and linked["planted"].notna().any():
             lines.append(
                 f"{linked['planted'].mean():.0%} of these were planted, and {pairs['planted'].mean():.0%} of all not in it"
@@ -42,9 +41,9 @@ def in_numbers(links: pd.DataFrame, fdr: float) -> str:
 
 def genome_tracks(
     links: pd.DataFrame, genes: pd.DataFrame, peaks: pd.DataFrame, share: pd.DataFrame, title: str, fdr: float = 0.05,
-    n_genes: int = 4, most_peaks: int = 30,
+    p_value: float = 0.01, n_genes: int = 4, most_peaks: int = 30,
 ) -> Figure:  # fmt: skip
-    """For a few genes: arcs to peaks of a score above that of 99% of random pairs, as high as their score; gene and peaks;
+    """For a few genes: arcs to the peaks of high scores, as high as their score; gene and peaks;
     accessibility of each peak by cluster, relative to the cluster in which it is highest: promoters are open in tens of times as
     many cells as other peaks.
 
@@ -59,7 +58,9 @@ def genome_tracks(
     title
         Of the figure.
     fdr
-        A false discovery rate, for the numbers in the title.
+        Pairs up to this false discovery rate count as linked in the title.
+    p_value
+        Pairs up to this p-value have an arc: most are no discoveries.
     n_genes
         How many genes to draw; see :func:`best_genes`.
     most_peaks
@@ -69,8 +70,8 @@ def genome_tracks(
         return in_words(title, "This mosaic has no genes with coordinates and peaks near them: there are no links to draw.")
     if share.empty:
         return in_words(title, "No cluster has enough cells to show the accessibility of its peaks.")
-    shown = best_genes(links, n_genes)
-    windows = [_window(gene, links[links["source"] == gene], genes, peaks, most_peaks) for gene in shown]
+    shown = best_genes(links, p_value, n_genes)
+    windows = [_window(gene, links[links["source"] == gene], genes, peaks, p_value, most_peaks) for gene in shown]
     width = min(2, len(shown))
     height = -(-len(shown) // width)
     ratios = [0.55, 1.3, 0.2, 0.125 * len(share), 0.3]  # inches: axis, arcs, lines to the heat map, heat map, number of peaks
@@ -82,7 +83,7 @@ def genome_tracks(
     for i, (gene, (at, limits)) in enumerate(zip(shown, windows, strict=True)):
         row, column = 5 * (i // width), i % width
         arcs, fan, heat = (figure.add_subplot(grid[row + k, column]) for k in (1, 2, 3))
-        _arcs(arcs, genes.loc[gene], at, limits)
+        _arcs(arcs, genes.loc[gene], at, limits, p_value)
         edges = np.linspace(*limits, len(at) + 1)
         middle = (at["start"] + at["end"]).to_numpy() / 2 / KB
         lines = [[(a, 1), (b, 0)] for a, b in zip(middle, (edges[1:] + edges[:-1]) / 2, strict=True)]
@@ -116,29 +117,29 @@ def genome_tracks(
     if links["planted"].notna().any():
         handles.append(Line2D([], [], color="0.3", lw=1.5, ls=":", label="not planted in the simulation"))
     figure.legend(handles=handles, loc="lower center", ncols=3, bbox_to_anchor=(0.5, 0.0))
-    figure.suptitle(f"{title}\n{in_numbers(links, fdr)}", y=1, va="top")
+    figure.suptitle(f"{title}\n{in_numbers(links, fdr, p_value)}", y=1, va="top")
     return figure
 
 
 def _window(
-    gene: str, links: pd.DataFrame, genes: pd.DataFrame, peaks: pd.DataFrame, most_peaks: int
+    gene: str, links: pd.DataFrame, genes: pd.DataFrame, peaks: pd.DataFrame, p_value: float, most_peaks: int
 ) -> tuple[pd.DataFrame, tuple[float, float]]:
-    """The near peaks around a gene's body and its linked peaks, by place; and from where to where, in kb."""
+    """The near peaks around a gene's body and the peaks with an arc, by place; and from where to where, in kb."""
     at = links.set_index("target").join(peaks[["start", "end"]].astype(float))
-    linked = at[at["p_value"] <= P_VALUE] if (at["p_value"] <= P_VALUE).any() else at.head(1)
-    low, high = (f([*linked[side], genes.loc[gene, side]]) for f, side in ((min, "start"), (max, "end")))
+    drawn = at[at["p_value"] <= p_value] if (at["p_value"] <= p_value).any() else at.head(1)
+    low, high = (f([*drawn[side], genes.loc[gene, side]]) for f, side in ((min, "start"), (max, "end")))
     margin = max(MARGIN, 0.5 * (high - low))
     at = at[(at["start"] >= low - margin) & (at["end"] <= high + margin)].head(most_peaks).sort_values("start")
     return at, ((low - margin) / KB, (high + margin) / KB)
 
 
-def _arcs(axis, gene: pd.Series, at: pd.DataFrame, window: tuple[float, float]) -> None:
-    """Arcs from the transcription start to the linked peaks, above the gene (an arrow on its strand) and the peaks (boxes)."""
+def _arcs(axis, gene: pd.Series, at: pd.DataFrame, window: tuple[float, float], p_value: float) -> None:
+    """Arcs from the transcription start to peaks of high scores, above the gene (an arrow on its strand) and peaks (boxes)."""
     forward = gene["strand"] != "-"
     start, end = gene["start"] / KB, gene["end"] / KB
     tss, tail = (start, end) if forward else (end, start)
     half = np.linspace(0, np.pi, 60)
-    for row in at[at["p_value"] <= P_VALUE].sort_values("score").itertuples():
+    for row in at[at["p_value"] <= p_value].sort_values("score").itertuples():
         to = (row.start + row.end) / 2 / KB
         axis.plot(
             (tss + to) / 2 + (to - tss) / 2 * np.cos(half), row.score * np.sin(half), lw=0.4 + 1.6 * max(row.score, 0),
