@@ -63,6 +63,12 @@ def project(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def finished(project) -> Path:
+    succeed(project, *OPTIONS)
+    return project
+
+
 @pytest.mark.parametrize("preset", ["analyses", "peers"])
 def test_presets_for_the_data_at_hand_plan_each_run_once(tmp_path, preset):
     config = yaml.safe_load((ROOT / f"config/{preset}.yaml").read_text())
@@ -89,26 +95,25 @@ def test_a_run_of_several_experiments_is_computed_once(project):
     assert sum(int(table[name][1]) for name in EXPERIMENTS) == 6
 
 
-def test_every_analysis_draws_its_figures(project):
-    succeed(project, *OPTIONS)
+def test_every_analysis_draws_its_figures(finished):
     for experiment, names in DRAWN.items():
         for name in names:
             for ending in ("svg", "png"):
-                assert (project / f"results/figures/{experiment}/{name}.{ending}").stat().st_size > 5000
-    made = {p.stem for p in (project / "results/figures/demo/full").glob("*.png")}
+                assert (finished / f"results/figures/{experiment}/{name}.{ending}").stat().st_size > 5000
+    made = {p.stem for p in (finished / "results/figures/demo/full").glob("*.png")}
     assert {"table", "umap", "scores", "volcano_default_seed0", "agreement_default_seed0", "links_default_seed0"} <= made
-    assert not (project / "results/figures/ranking.png").exists()  # of one mosaic there is none
-    assert (project / "results/demo/full/mmaavi/default/seed0/model/model.json").is_file()
-    scores = pd.read_csv(project / "results/tables/scores.tsv", sep="\t")
-    patterns = pd.read_csv(project / "results/demo/cut/labels.tsv", sep="\t")["pattern"]
+    assert not (finished / "results/figures/ranking.png").exists()  # of one mosaic there is none
+    assert (finished / "results/demo/full/mmaavi/default/seed0/model/model.json").is_file()
+    scores = pd.read_csv(finished / "results/tables/scores.tsv", sep="\t")
+    patterns = pd.read_csv(finished / "results/demo/cut/labels.tsv", sep="\t")["pattern"]
     assert not patterns.str.contains("protein").any()
     removed = scores.query("scenario == 'cut' and metric == 'purity' and group == 'type2'")
     assert removed["value"].between(0, 1).all()
     assert len(removed) == 1
 
 
-def test_the_overview_names_what_was_run(project):
-    page = (project / "results/overview.html").read_text()
+def test_the_overview_names_what_was_run(finished):
+    page = (finished / "results/overview.html").read_text()
     for text in [
         *EXPERIMENTS,
         "mmAAVI",
@@ -121,8 +126,8 @@ def test_the_overview_names_what_was_run(project):
         assert text in page
 
 
-def test_a_run_agrees_with_itself_as_reference_and_says_what_moved(project):
-    reference = project / "resources/reference_results"
+def test_a_run_agrees_with_itself_as_reference_and_says_what_moved(finished):
+    reference = finished / "resources/reference_results"
     reference.mkdir(parents=True)
     for path in (
         "tables/summary.tsv",
@@ -131,15 +136,15 @@ def test_a_run_agrees_with_itself_as_reference_and_says_what_moved(project):
         "figures/gone/demo/populations.tsv",
         "demo/full/mmaavi/default/seed0/agreement.tsv",
     ):
-        shutil.copy(project / "results" / path, reference)
+        shutil.copy(finished / "results" / path, reference)
     summary, transfer = (pd.read_csv(reference / f"{name}.tsv", sep="\t") for name in ("summary", "transfer"))
     assert set(transfer["variant"]) == {"labels030", "default"}
     command = [sys.executable, "-m", "snakemake", "compare", "--quiet", "all", *OPTIONS]
-    same = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    same = subprocess.run(command, cwd=finished, capture_output=True, text=True, check=False)
     assert same.returncode == 0, same.stdout + same.stderr
     assert "0 of them moved" in same.stdout
     summary.assign(mean=summary["mean"] + 0.2).to_csv(reference / "summary.tsv", sep="\t", index=False)
-    other = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    other = subprocess.run(command, cwd=finished, capture_output=True, text=True, check=False)
     assert other.returncode != 0
     assert "-0.200" in other.stdout
     assert "transfer_accuracy" not in other.stdout
@@ -147,6 +152,6 @@ def test_a_run_agrees_with_itself_as_reference_and_says_what_moved(project):
     for name, change in {"transfer": 0.2, "components": 50, "populations": 0.2}.items():
         table = pd.read_csv(reference / f"{name}.tsv", sep="\t")
         table.assign(mean=table["mean"] + change).to_csv(reference / f"{name}.tsv", sep="\t", index=False)
-    others = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    others = subprocess.run(command, cwd=finished, capture_output=True, text=True, check=False)
     for moved in ("transfer_accuracy", "-50.000", "validation_loss", "purity_after"):
         assert moved in others.stdout
