@@ -203,6 +203,10 @@ def test_pairs_are_scored_by_correlation_and_only_those_that_go_together_pass(rn
     one_gene = links.scored(genes, peaks, told[:1], rng)  # the null is of all features
     assert one_gene["p_value"].min() < 0.001
     assert one_gene["target"].iloc[0] == "p0"
+    every = pd.MultiIndex.from_product([genes.index, peaks.index[20:]], names=["source", "target"]).to_frame(index=False)
+    unlinked = links.scored(genes, peaks[20:], every.assign(in_graph=False), rng)
+    assert abs((unlinked["p_value"] < 0.1).mean() - 0.1) < 0.01
+    assert unlinked["fdr"].min() > 0.05
 
 
 def test_features_that_do_not_vary_have_no_links(rng):

@@ -1,5 +1,7 @@
 """Links between features of two modalities, scored by what a model decodes for both, with a permutation null."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
@@ -9,13 +11,22 @@ from scipy.stats import false_discovery_control
 from .errors import InputError, listing
 from .mosaic import Mosaic
 
+if TYPE_CHECKING:
+    from .estimator import MMAAVI
+
 MOST_CELLS, FEWEST_CELLS = 500, 10
 MOST_PAIRS = 5_000_000
 PAIRS_AT_ONCE = 10_000
 
 
 def links(
-    model, mosaic: Mosaic, source: str, target: str, pairs: pd.DataFrame | None, rng: np.random.Generator, n_null: int = 100_000
+    model: "MMAAVI",
+    mosaic: Mosaic,
+    source: str,
+    target: str,
+    pairs: pd.DataFrame | None,
+    rng: np.random.Generator,
+    n_null: int = 100_000,
 ) -> pd.DataFrame:
     """Score pairs of features of two modalities by the correlation over cells of the logits that a model decodes for them.
 
@@ -26,7 +37,7 @@ def links(
     Parameters
     ----------
     model
-        A fitted :class:`mmaavi.estimator.MMAAVI`.
+        Fitted.
     mosaic
         Its cells are decoded, at most 500, drawn at random; they need not have the modalities.
     source, target
@@ -58,8 +69,8 @@ def links(
     cells = rng.permutation(len(mosaic.cells))[:MOST_CELLS]
     z = torch.tensor(model.embed(mosaic)["X_mmaavi"][cells], device=model.device)  # (n, d)
     profiles = [pd.DataFrame(model.decode_logits(z, m).cpu().numpy().T, model.features[m]) for m in modalities]
-    starts = dict(zip(model.features, np.cumsum([0, *map(len, model.features.values())]).tolist(), strict=False))
-    at = [starts[m] + model.features[m].get_indexer(pairs[c]) for m, c in zip(modalities, pairs, strict=True)]
+    numbers = model.network.by_modality(torch.arange(model.graph.shape[0]))  # of the features in the graph
+    at = [numbers[m].numpy()[model.features[m].get_indexer(pairs[c])] for m, c in zip(modalities, pairs, strict=True)]
     return scored(*profiles, pairs.assign(in_graph=sp.csr_array(model.graph)[*at] != 0), rng, n_null)
 
 
@@ -102,7 +113,7 @@ def scored(
 
 def _standardised(profiles: np.ndarray) -> np.ndarray:
     """Less the mean of each cell (column), then each row of mean 0 and norm 1, or 0 where it does not vary but by rounding."""
-    x = np.array(profiles, order="C")  # a copy; sums along rows are exact and quick
+    x = np.array(profiles, order="C")  # a copy, in which sums along rows round less and are quicker
     x -= x.mean(axis=0)
     x -= x.mean(axis=1, keepdims=True)
     norm = np.linalg.norm(x, axis=1, keepdims=True)

@@ -66,5 +66,5 @@ def peak_links(model: MMAAVI, mosaic: Mosaic, truth: Mosaic, within: int = 100_0
         return pd.DataFrame(columns=LINKS)
     table = model.links(mosaic, *found, pairs).merge(pairs, on=["source", "target"], how="left")
     at = [mosaic.feature_starts[m] + mosaic.var[m].index.get_indexer(table[c]) for m, c in zip(found, LINKS[:2], strict=True)]
-    table["planted"] = np.nan if truth.guidance is None else np.asarray(sp.csr_array(truth.guidance)[*at]).ravel() != 0
+    table["planted"] = np.nan if truth.guidance is None else sp.csr_array(truth.guidance)[*at] != 0
     return table[LINKS]
